@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+
+package heapcfg
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// A Version is a kernel release as far as rules depend on it: major and minor.
+type Version struct{ Major, Minor int }
+
+// Kernel releases at which the behaviour that the rules speak of changed.
+var (
+	v5_6  = Version{5, 6}  // first release with /dev/dma_heap
+	v5_18 = Version{5, 18} // CMA alignment is one pageblock, mm/cma.c
+	v6_12 = Version{6, 12} // pageblock follows THP as measured; OF regions counted dynamically
+	v6_19 = Version{6, 19} // one heap per reusable region, drivers/dma-buf/heaps/cma_heap.c
+)
+
+// ParseVersion reads the first two numbers of "6.12", "6.12.117" or
+// "6.12.117-yocto-standard".
+func ParseVersion(s string) (Version, error) {
+	major, rest, ok := strings.Cut(s, ".")
+	end := 0
+	for end < len(rest) && rest[end] >= '0' && rest[end] <= '9' {
+		end++
+	}
+	if !ok || end == 0 {
+		return Version{}, fmt.Errorf("%q is not a kernel version such as 6.12", s)
+	}
+	maj, err1 := strconv.ParseUint(major, 10, 16)
+	min, err2 := strconv.ParseUint(rest[:end], 10, 16)
+	if err1 != nil || err2 != nil {
+		return Version{}, fmt.Errorf("%q is not a kernel version such as 6.12", s)
+	}
+	return Version{int(maj), int(min)}, nil
+}
+
+// String returns "major.minor".
+func (v Version) String() string { return fmt.Sprintf("%d.%d", v.Major, v.Minor) }
+
+// Before reports whether v is an older release than w.
+func (v Version) Before(w Version) bool {
+	return v.Major < w.Major || v.Major == w.Major && v.Minor < w.Minor
+}
+
+// IsZero reports whether the version was never stated.
+func (v Version) IsZero() bool { return v == Version{} }
+
+// MarshalText writes the version as text, for JSON.
+func (v Version) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (v *Version) UnmarshalText(b []byte) error {
+	w, err := ParseVersion(string(b))
+	if err == nil {
+		*v = w
+	}
+	return err
+}
+
+// A Target is the kernel that will read the device tree: every fact about it
+// that changes what a rule says.
+type Target struct {
+	Kernel   Version `json:"kernel"`
+	PageSize uint64  `json:"page_size"`
+	// Patched says that the project's kernel-patches are applied: carveout
+	// and chunk heaps exist, and each reusable region is a heap.
+	Patched bool `json:"patched"`
+	// HugeTLB and THP are CONFIG_HUGETLB_PAGE and
+	// CONFIG_TRANSPARENT_HUGEPAGE. Both shrink the CMA alignment on
+	// 4 KiB-page kernels; false is the safe assumption.
+	HugeTLB bool `json:"hugetlb_page,omitempty"`
+	THP     bool `json:"transparent_hugepage,omitempty"`
+	// CMAAreas is CONFIG_CMA_AREAS, or 0 for the release's own default.
+	CMAAreas int `json:"cma_areas,omitempty"`
+}
+
+// DefaultTarget is the kernel assumed where nothing else is said.
+func DefaultTarget() Target {
+	return Target{Kernel: v6_12, PageSize: 4 * KiB, Patched: true}
+}
+
+// CMAAlign returns the number of bytes that base and size of a CMA region must
+// be multiples of. The kernel rejects the region otherwise, without printing
+// the address or the alignment it wanted.
+//
+// Before 5.18 this is PAGE_SIZE << max(MAX_ORDER - 1, pageblock_order)
+// (kernel/dma/contiguous.c, rmem_cma_setup); since then it is one pageblock,
+// CMA_MIN_ALIGNMENT_BYTES (include/linux/cma.h), and pageblocks shrink to a
+// huge page with CONFIG_HUGETLB_PAGE, or with CONFIG_TRANSPARENT_HUGEPAGE as
+// booted on 6.12. 16 KiB pages give 32 MiB and 64 KiB pages 512 MiB on arm64,
+// with or without huge pages.
+func (t Target) CMAAlign() uint64 {
+	switch t.PageSize {
+	case 16 * KiB:
+		return 32 * MiB
+	case 64 * KiB:
+		return 512 * MiB
+	}
+	small := !t.Kernel.Before(v5_18) && t.HugeTLB || !t.Kernel.Before(v6_12) && t.THP
+	if small {
+		return 2 * MiB
+	}
+	return 4 * MiB
+}
+
+// MaxCMAAreas returns how many CMA areas the kernel can hold, the default one
+// included (mm/cma.h, MAX_CMA_AREAS).
+func (t Target) MaxCMAAreas() int {
+	older := t.Kernel.Before(v6_12)
+	switch {
+	case t.CMAAreas > 0 && older:
+		return t.CMAAreas + 1
+	case t.CMAAreas > 0:
+		return t.CMAAreas
+	default:
+		return 8 // 7 + 1 before, 8 since: the same number by two ways
+	}
+}
+
+// PerRegionCMA reports whether every reusable shared-dma-pool is a heap of its
+// own, and not only the default one.
+func (t Target) PerRegionCMA() bool { return t.Patched || !t.Kernel.Before(v6_19) }

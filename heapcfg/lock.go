@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+
+package heapcfg
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// LockVersion is the version of the lock file's format. A reader refuses a
+// newer one rather than guess.
+const LockVersion = 1
+
+// maxLock bounds a lock file in bytes; a real one has a few KiB.
+const maxLock = 4 << 20
+
+// A Lock is what the board must show: the heaps the compiler promised and the
+// Layout they came from. `heapctl check` holds the booted board against it.
+type Lock struct {
+	Format  string     `json:"format"`
+	Version int        `json:"version"`
+	Config  string     `json:"config"` // name of the heaps.yaml
+	Heaps   []Expected `json:"heaps"`
+	Layout  Layout     `json:"layout"`
+}
+
+// ErrLock is returned for bytes that are no lock file this version can read.
+var ErrLock = errors.New("not a heapctl lock file")
+
+const lockFormat = "dmaheap-lock"
+
+// NewLock makes the lock of a layout.
+func NewLock(config string, l *Layout) *Lock {
+	return &Lock{Format: lockFormat, Version: LockVersion, Config: config, Heaps: l.Expect(), Layout: *l}
+}
+
+// Marshal returns the lock file: JSON, indented, the same bytes every time.
+func (k *Lock) Marshal() ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(k); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}
+
+// IsLock reports whether the bytes claim to be a lock file, so that a reader
+// of several formats can choose.
+func IsLock(data []byte) bool {
+	return len(data) > 0 && bytes.HasPrefix(bytes.TrimLeft(data[:min(len(data), 256)], " \t\r\n"), []byte("{")) &&
+		bytes.Contains(data[:min(len(data), 256)], []byte(lockFormat))
+}
+
+// ParseLock reads a lock file.
+func ParseLock(data []byte) (*Lock, error) {
+	if len(data) > maxLock {
+		return nil, fmt.Errorf("%w: larger than %s", ErrLock, FormatSize(maxLock))
+	}
+	var head struct {
+		Format  string `json:"format"`
+		Version int    `json:"version"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrLock, err)
+	}
+	if head.Format != lockFormat {
+		return nil, fmt.Errorf("%w: format is %q, want %q", ErrLock, head.Format, lockFormat)
+	}
+	if head.Version != LockVersion {
+		return nil, fmt.Errorf("%w: version %d, this heapctl reads version %d", ErrLock, head.Version, LockVersion)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	var k Lock
+	if err := dec.Decode(&k); err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrLock, err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, fmt.Errorf("%w: data after its end", ErrLock)
+	}
+	for _, h := range k.Heaps {
+		if err := validHeapName(h.Name); err != nil {
+			return nil, fmt.Errorf("%w: %v", ErrLock, err)
+		}
+		if h.Range.Wraps() {
+			return nil, fmt.Errorf("%w: heap %s goes past the end of the address space", ErrLock, h.Name)
+		}
+	}
+	return &k, nil
+}
+
+// validHeapName refuses a name that would leave /dev/dma_heap.
+func validHeapName(name string) error {
+	if name == "" || name == "." || name == ".." {
+		return fmt.Errorf("heap name %q", name)
+	}
+	for _, c := range []byte(name) {
+		if c <= ' ' || c > '~' || c == '/' {
+			return fmt.Errorf("heap name %q has the byte %#x", name, c)
+		}
+	}
+	return nil
+}
