@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# setup.sh - install the Debian packages a make target needs, and only those
+# that are missing.
+#
+# usage: test/setup.sh [boot] [kernel] [check]
+#
+#   boot    read device trees and start virtual machines
+#   kernel  build the arm64 kernel (V=6.12; KERNEL_SRC= needs no source package)
+#   check   what `make check` runs beside Go
+#
+# It is silent when nothing is missing. Without root and without a sudo that
+# asks no password it prints the one command to run, and exits 3.
+set -euo pipefail
+
+V=${V:-6.12}
+missing=()
+
+# What counts is that the tool is there, not which package brought it.
+need_command() {
+	command -v "$1" >/dev/null 2>&1 || missing+=("$2")
+}
+
+need_file() {
+	[ -e "$1" ] || missing+=("$2")
+}
+
+[ $# -gt 0 ] || set -- boot kernel check
+for group in "$@"; do
+	case $group in
+	boot)
+		need_command dtc device-tree-compiler
+		need_command fdtoverlay device-tree-compiler
+		need_command qemu-system-aarch64 qemu-system-arm
+		;;
+	kernel)
+		need_command gcc gcc
+		need_file /usr/include/stdio.h libc6-dev
+		need_command aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+		# The selftest is linked statically against the target's libc.
+		need_file /usr/aarch64-linux-gnu/lib/libc.a libc6-dev-arm64-cross
+		need_command make make
+		need_command flex flex
+		need_command bison bison
+		need_command bc bc
+		need_command perl perl
+		need_command patch patch
+		need_command xz xz-utils
+		need_command flock util-linux
+		if [ -z "${KERNEL_SRC:-}" ]; then
+			need_file "/usr/src/linux-source-$V.tar.xz" "linux-source-$V"
+		fi
+		;;
+	check)
+		need_command shellcheck shellcheck
+		;;
+	*)
+		echo "setup: unknown group '$group' (boot, kernel or check)" >&2
+		exit 2
+		;;
+	esac
+done
+
+# Debian 12's own Go is older than the module, so no package can help here.
+if ! command -v go >/dev/null 2>&1; then
+	echo "setup: no 'go' in PATH; install Go 1.22 or newer (https://go.dev/dl/)" >&2
+	exit 3
+fi
+
+[ ${#missing[@]} -gt 0 ] || exit 0
+mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+
+if ! command -v apt-get >/dev/null 2>&1; then
+	echo "setup: this is no Debian; install what these Debian packages hold:" >&2
+	echo "  ${missing[*]}" >&2
+	exit 3
+fi
+
+if [ "$(id -u)" -eq 0 ]; then
+	as_root=(env)
+elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+	as_root=(sudo -n env)
+else
+	echo "setup: ${#missing[@]} Debian package(s) are missing and this needs root. Run:" >&2
+	echo "  sudo apt-get update && sudo apt-get install -y --no-install-recommends ${missing[*]}" >&2
+	exit 3
+fi
+
+apt() {
+	"${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -q \
+		-o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@"
+}
+
+# A person sees apt's own progress; a log keeps it out of everyone else's way.
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+logged() {
+	if [ -t 2 ]; then
+		"$@" >&2
+	else
+		"$@" >"$log" 2>&1
+	fi
+}
+
+have_candidates() {
+	local p
+	for p in "${missing[@]}"; do
+		apt-cache show --no-all-versions "$p" >/dev/null 2>&1 || return 1
+	done
+}
+
+echo "setup: installing ${missing[*]}" >&2
+updated=no
+if ! have_candidates; then
+	logged apt update && updated=yes
+fi
+if ! logged apt install -y --no-install-recommends "${missing[@]}"; then
+	# Package lists age: a version they name may be gone from the mirror.
+	if [ $updated = yes ] || ! { logged apt update && logged apt install -y --no-install-recommends "${missing[@]}"; }; then
+		tail -n 20 "$log" >&2
+		echo "setup: could not install ${missing[*]}" >&2
+		exit 3
+	fi
+fi
