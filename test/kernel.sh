@@ -109,7 +109,7 @@ run_logged() {
 		fail 3 "$label failed after $(elapsed "$start")"
 	fi
 	done_=$(grep -cE '^  (CC|AS|LD|AR|HOSTCC|HOSTLD) ' "$log" || true)
-	say "$label: $done_ objects in $(elapsed "$start")"
+	echo "$label: $done_ objects in $(elapsed "$start")" >&2
 }
 
 # locked NAME waits until no other run works on NAME; the lock goes with the process.

@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: MIT
+
+// Package vmtest boots a kernel and an initramfs in QEMU and brings back what
+// the guest said.
+//
+// QEMU's own exit status says nothing: it is 0 after a clean power off and
+// after a panic alike. What counts is the line that package guest prints last,
+// and a run without it is a failure, whatever else was on the console.
+package vmtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
+)
+
+// Defaults of a [VM]. The machine is emulated in software, where one plain
+// core is both the fastest and the most repeatable.
+const (
+	DefaultQEMU    = "qemu-system-aarch64"
+	DefaultMachine = "virt"
+	DefaultCPU     = "cortex-a57"
+	DefaultMemMiB  = 512
+	DefaultTimeout = 2 * time.Minute
+)
+
+// bootArgs is what every guest gets. Without earlycon all messages of the
+// reserved-memory code are lost when an early fault ends the boot, and without
+// oops=panic a fault inside an ioctl leaves a machine that hangs.
+const bootArgs = "console=ttyAMA0 earlycon panic=-1 oops=panic"
+
+// maxConsole bounds what one run may print; a kernel that panics before it
+// has read "panic=-1" repeats itself for ever.
+const maxConsole = 16 << 20
+
+// tailLines is how much of the console an error shows.
+const tailLines = 30
+
+// powerOffGrace is how long a guest that has given its result may take to
+// power off.
+const powerOffGrace = 10 * time.Second
+
+// A VM is what to boot. Kernel and Initrd are paths on the host and needed,
+// the rest has defaults.
+type VM struct {
+	QEMU    string // program
+	Machine string
+	CPU     string
+	MemMiB  int
+	Kernel  string
+	Initrd  string
+	DTB     string // "" leaves the device tree to QEMU
+	Append  string // more kernel arguments
+	Timeout time.Duration
+	// Console, where set, receives the console while the guest runs.
+	Console io.Writer
+}
+
+// Args returns the QEMU command line, program first.
+func (vm VM) Args() []string {
+	args := []string{
+		or(vm.QEMU, DefaultQEMU),
+		"-M", or(vm.Machine, DefaultMachine),
+		"-cpu", or(vm.CPU, DefaultCPU),
+		"-smp", "1",
+		"-m", strconv.Itoa(vm.mem()),
+		"-accel", "tcg",
+		"-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
+		"-kernel", vm.Kernel,
+		"-initrd", vm.Initrd,
+	}
+	if vm.DTB != "" {
+		args = append(args, "-dtb", vm.DTB)
+	}
+	return append(args, "-append", strings.TrimSpace(bootArgs+" "+vm.Append))
+}
+
+// Reproduce returns the command line to paste into a shell.
+func (vm VM) Reproduce() string {
+	var b strings.Builder
+	for i, a := range vm.Args() {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		if strings.ContainsAny(a, " \t\"'\\$&;()<>|*?#~`") {
+			a = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+		b.WriteString(a)
+	}
+	return b.String()
+}
+
+func (vm VM) mem() int {
+	if vm.MemMiB == 0 {
+		return DefaultMemMiB
+	}
+	return vm.MemMiB
+}
+
+func or(s, fallback string) string {
+	if s == "" {
+		return fallback
+	}
+	return s
+}
+
+// A Result is a run that was completed.
+type Result struct {
+	Exit     int       // from the guest's last line
+	Commands []Command // in the order of the plan, as far as they were run
+	Console  string    // everything, with plain line ends
+	Duration time.Duration
+}
+
+// A Command is what one command of the plan did.
+type Command struct {
+	Line   string // the command as the guest printed it
+	Exit   int
+	Output string // its console lines, without those of the kernel
+	Done   bool   // false for one that the machine did not survive
+}
+
+// ErrNoResult is what every error of a run without a result line matches.
+var ErrNoResult = errors.New("the guest gave no result")
+
+// A NoResultError says how a run without a result line ended.
+type NoResultError struct {
+	Reason    string   // one sentence
+	Fault     string   // the first line of the kernel's that tells of a crash, or ""
+	Tail      []string // the last lines of the console
+	Stderr    string   // what QEMU itself had to say
+	Reproduce string
+}
+
+// Error returns the reason and the first sign of a crash, then the end of the
+// console below it.
+func (e *NoResultError) Error() string {
+	var b strings.Builder
+	b.WriteString(ErrNoResult.Error())
+	b.WriteString(": ")
+	b.WriteString(e.Reason)
+	if e.Fault != "" {
+		b.WriteString("\nthe kernel crashed: " + e.Fault)
+	}
+	if e.Stderr != "" {
+		b.WriteString("\nqemu said: " + e.Stderr)
+	}
+	if len(e.Tail) == 0 {
+		b.WriteString("\nthe console stayed empty")
+	} else {
+		fmt.Fprintf(&b, "\nlast %d lines of the console:", len(e.Tail))
+		for _, l := range e.Tail {
+			b.WriteString("\n  | " + l)
+		}
+	}
+	b.WriteString("\nto see it again: " + e.Reproduce)
+	return b.String()
+}
+
+// Is makes errors.Is(err, ErrNoResult) true.
+func (e *NoResultError) Is(target error) bool { return target == ErrNoResult }
+
+// faultLine finds the lines with which Linux reports that it crashed or is
+// about to.
+var faultLine = regexp.MustCompile(`Kernel panic - not syncing|Unable to handle kernel|Internal error: |kernel BUG at|Kernel BUG at|BUG: KASAN|Attempted to kill init|Out of memory: Killed process 1 `)
+
+var exitLine = regexp.MustCompile(`(?m)^` + guest.ExitMark + ` (\d+)$`)
+
+// Run boots the VM and waits for its end, the deadline or ctx.
+func Run(ctx context.Context, vm VM) (*Result, error) {
+	timeout := vm.Timeout
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	runCtx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	args := vm.Args()
+	cmd := exec.CommandContext(runCtx, args[0], args[1:]...)
+	var stderr bytes.Buffer
+	console := &console{tee: vm.Console, stop: cancel}
+	cmd.Stdout, cmd.Stderr = console, &stderr
+	cmd.WaitDelay = 5 * time.Second
+	start := time.Now()
+	waitErr := cmd.Run()
+	took := time.Since(start)
+	text := console.text()
+
+	if m := exitLine.FindAllStringSubmatch(text, -1); m != nil {
+		code, err := strconv.Atoi(m[len(m)-1][1])
+		if err != nil {
+			return nil, fmt.Errorf("exit line: %w", err)
+		}
+		return &Result{Exit: code, Commands: commands(text), Console: text, Duration: took}, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	fail := &NoResultError{
+		Fault:     firstFault(text),
+		Tail:      tail(text, tailLines),
+		Stderr:    strings.TrimSpace(stderr.String()),
+		Reproduce: vm.Reproduce(),
+	}
+	switch {
+	case console.full():
+		fail.Reason = fmt.Sprintf("stopped after %d MiB of console output", maxConsole>>20)
+	case runCtx.Err() != nil:
+		fail.Reason = fmt.Sprintf("stopped after %v", timeout)
+	case cmd.ProcessState == nil:
+		return nil, waitErr // QEMU could not be started at all
+	case waitErr != nil:
+		fail.Reason = fmt.Sprintf("qemu ended with %v after %v", waitErr, took.Round(time.Millisecond))
+	default:
+		fail.Reason = fmt.Sprintf("the machine went off or rebooted after %v", took.Round(time.Millisecond))
+	}
+	return nil, fail
+}
+
+// console collects the guest's output and ends the run when there is too much
+// of it, or when the guest has given its result and does not go away.
+type console struct {
+	tee  io.Writer
+	stop context.CancelFunc
+
+	mu       sync.Mutex
+	buf      bytes.Buffer
+	overflow bool
+	leaving  bool
+}
+
+func (c *console) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.tee != nil {
+		// A listener that fails must not end the run.
+		_, _ = c.tee.Write(p)
+	}
+	if c.buf.Len()+len(p) > maxConsole {
+		c.overflow = true
+		c.stop()
+		return len(p), nil
+	}
+	from := max(0, c.buf.Len()-len(guest.ExitMark))
+	c.buf.Write(p)
+	if !c.leaving && bytes.Contains(c.buf.Bytes()[from:], []byte(guest.ExitMark)) {
+		c.leaving = true
+		time.AfterFunc(powerOffGrace, c.stop)
+	}
+	return len(p), nil
+}
+
+func (c *console) text() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.ReplaceAll(strings.ReplaceAll(c.buf.String(), "\r\n", "\n"), "\r", "")
+}
+
+func (c *console) full() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.overflow
+}
+
+var (
+	runLine    = regexp.MustCompile(`^` + guest.RunMark + ` (\d+) (.*)$`)
+	doneLine   = regexp.MustCompile(`^` + guest.DoneMark + ` (\d+) (\d+)$`)
+	kernelLine = regexp.MustCompile(`^\[ *\d+\.\d{6}\]`)
+)
+
+// splitter follows the console line by line and tells apart what the commands
+// of the plan print, what the kernel prints and what frames them.
+type splitter struct {
+	run  func(line string)
+	out  func(line string)
+	done func(exit int)
+	open bool
+}
+
+func (s *splitter) line(line string) {
+	if m := runLine.FindStringSubmatch(line); m != nil {
+		s.open = true
+		s.run(m[2])
+	} else if m := doneLine.FindStringSubmatch(line); m != nil && s.open {
+		s.open = false
+		code, _ := strconv.Atoi(m[2])
+		s.done(code)
+	} else if s.open && !kernelLine.MatchString(line) {
+		s.out(line)
+	}
+}
+
+// commands cuts the console into the commands of the plan.
+func commands(text string) []Command {
+	var list []Command
+	last := func() *Command { return &list[len(list)-1] }
+	s := splitter{
+		run:  func(line string) { list = append(list, Command{Line: line}) },
+		out:  func(line string) { last().Output += line + "\n" },
+		done: func(exit int) { last().Exit, last().Done = exit, true },
+	}
+	for _, line := range strings.Split(text, "\n") {
+		s.line(line)
+	}
+	for i := range list {
+		if out := strings.TrimRight(list[i].Output, "\n"); out != "" {
+			list[i].Output = out + "\n"
+		} else {
+			list[i].Output = ""
+		}
+	}
+	return list
+}
+
+// CommandOutput returns a writer for [VM].Console that passes on to w, while
+// the guest runs, what its commands print and nothing else.
+func CommandOutput(w io.Writer) io.Writer {
+	blank := 0
+	// A blank line is held back until another line follows: the one that
+	// guest prints before DoneMark is none of the command's.
+	s := &splitter{
+		run: func(string) { blank = 0 },
+		out: func(line string) {
+			if line == "" {
+				blank++
+				return
+			}
+			fmt.Fprintf(w, "%s%s\n", strings.Repeat("\n", blank), line)
+			blank = 0
+		},
+		done: func(int) {},
+	}
+	return &lines{each: s.line}
+}
+
+// lines cuts what is written to it into lines with plain ends.
+type lines struct {
+	each func(string)
+	rest []byte
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.rest = append(l.rest, p...)
+	for {
+		i := bytes.IndexByte(l.rest, '\n')
+		if i < 0 {
+			return len(p), nil
+		}
+		l.each(strings.ReplaceAll(string(l.rest[:i]), "\r", ""))
+		l.rest = l.rest[i+1:]
+	}
+}
+
+func firstFault(text string) string {
+	for _, line := range strings.Split(text, "\n") {
+		if faultLine.MatchString(line) {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
+}
+
+// tail returns the last n lines that are not blank at the end.
+func tail(text string, n int) []string {
+	text = strings.TrimRight(text, "\n ")
+	if text == "" {
+		return nil
+	}
+	lines := strings.Split(text, "\n")
+	return lines[max(0, len(lines)-n):]
+}
+
+// DumpDTB returns the device tree that QEMU makes for a machine, as the kernel
+// would get it, but without the random seeds: the same machine gives the same
+// bytes.
+func DumpDTB(ctx context.Context, machine string, memMiB int) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "dumpdtb")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "machine.dtb")
+	vm := VM{Machine: machine, MemMiB: memMiB}
+	cmd := exec.CommandContext(ctx, DefaultQEMU,
+		"-M", or(vm.Machine, DefaultMachine)+",dtb-randomness=off,dumpdtb="+file,
+		"-cpu", DefaultCPU, "-smp", "1", "-m", strconv.Itoa(vm.mem()),
+		"-accel", "tcg", "-nodefaults", "-display", "none")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("dump the device tree of %s: %w: %s", machine, err, bytes.TrimSpace(out))
+	}
+	return os.ReadFile(file)
+}
