@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: MIT
+
+package dmaheap
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// The numbers that C programs built from the kernel's headers use, on
+// architectures with the generic ioctl layout.
+func TestIoctlNumbers(t *testing.T) {
+	if iocDirShift != 30 {
+		t.Skip("this architecture lays ioctl numbers out in its own way")
+	}
+	setName := uint32(0x40086201)
+	if unix.SizeofPtr == 4 {
+		setName = 0x40046201
+	}
+	for _, tt := range []struct {
+		name      string
+		got, want uint32
+	}{
+		{"DMA_HEAP_IOCTL_ALLOC", ioctlAlloc(), 0xc0184800},
+		{"DMA_BUF_IOCTL_SYNC", ioctlSync(), 0x40086200},
+		{"DMA_BUF_SET_NAME", ioctlSetName(), setName},
+		{"DMA_BUF_IOCTL_EXPORT_SYNC_FILE", ioctlExportSyncFile(), 0xc0086202},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("%s = %#x, want %#x", tt.name, tt.got, tt.want)
+		}
+	}
+}
+
+func TestOpenErrors(t *testing.T) {
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	regular := filepath.Join(dir, "regular")
+	if err := os.WriteFile(regular, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		path string
+		want error
+	}{
+		{filepath.Join(dir, "missing"), ErrNoHeap},
+		{filepath.Join(regular, "below"), ErrNoHeap},
+		{regular, ErrNotHeap},
+		{fifo, ErrNotHeap},
+		{dir, ErrNotHeap},
+	} {
+		h, err := OpenPath(tt.path)
+		if !errors.Is(err, tt.want) {
+			t.Errorf("OpenPath(%s) = %v, want %v", filepath.Base(tt.path), err, tt.want)
+		}
+		if err == nil {
+			h.Close()
+		}
+	}
+	for _, name := range []string{"", ".", "..", "../null", "a/b"} {
+		if _, err := Open(name); !errors.Is(err, ErrNoHeap) {
+			t.Errorf("Open(%q) = %v, want %v", name, err, ErrNoHeap)
+		}
+	}
+}
+
+func TestAllocOnOtherDevice(t *testing.T) {
+	h, err := OpenPath("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	_, err = h.Alloc(4096)
+	if !errors.Is(err, ErrNotHeap) || !errors.Is(err, unix.ENOTTY) {
+		t.Errorf("Alloc on /dev/null = %v, want %v and ENOTTY", err, ErrNotHeap)
+	}
+	var e *Error
+	if !errors.As(err, &e) || e.Heap != "/dev/null" || e.Size != 4096 || e.Op != OpAlloc {
+		t.Errorf("Alloc on /dev/null = %#v, want the heap, the size and the operation in it", err)
+	}
+}
+
+func TestHeapClosed(t *testing.T) {
+	h, err := OpenPath("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Alloc(4096); !errors.Is(err, ErrClosed) {
+		t.Errorf("Alloc after Close = %v, want %v", err, ErrClosed)
+	}
+	if err := h.Close(); !errors.Is(err, ErrClosed) {
+		t.Errorf("second Close = %v, want %v", err, ErrClosed)
+	}
+}
+
+func TestImportRefusesOtherFiles(t *testing.T) {
+	f, err := os.Open("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := Import(f); !errors.Is(err, ErrNotBuffer) {
+		t.Errorf("Import(/dev/null) = %v, want %v", err, ErrNotBuffer)
+	}
+	if _, err := f.Stat(); err != nil {
+		t.Errorf("Import closed the file it refused: %v", err)
+	}
+}
+
+func TestReceiveRefusesOtherDescriptors(t *testing.T) {
+	before := openFiles(t)
+	a, b := socketPair(t)
+	defer a.Close()
+	defer b.Close()
+	null, err := os.Open("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Send(a, &Buffer{file: null}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Receive(b); !errors.Is(err, ErrNotBuffer) {
+		t.Errorf("Receive of /dev/null = %v, want %v", err, ErrNotBuffer)
+	}
+	if _, err := a.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Receive(b); !errors.Is(err, ErrNotBuffer) {
+		t.Errorf("Receive of plain data = %v, want %v", err, ErrNotBuffer)
+	}
+	a.Close()
+	if _, err := Receive(b); !errors.Is(err, io.EOF) {
+		t.Errorf("Receive from a closed socket = %v, want %v", err, io.EOF)
+	}
+	b.Close()
+	null.Close()
+	if after := openFiles(t); after != before {
+		t.Errorf("%d descriptors are open, were %d", after, before)
+	}
+}
+
+// eachHeap runs fn on every heap of this kernel. There is one under a virtual
+// machine, where the whole of this file is run as root.
+func eachHeap(t *testing.T, fn func(t *testing.T, h *Heap)) {
+	t.Helper()
+	entries, err := os.ReadDir(Dir)
+	if err != nil {
+		t.Skipf("no heaps on this machine: %v", err)
+	}
+	for _, e := range entries {
+		t.Run(e.Name(), func(t *testing.T) {
+			before := openFiles(t)
+			h, err := Open(e.Name())
+			if errors.Is(err, ErrPermission) {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			fn(t, h)
+			if err := h.Close(); err != nil {
+				t.Error(err)
+			}
+			if after := openFiles(t); after != before {
+				t.Errorf("%d descriptors are open, were %d", after, before)
+			}
+		})
+	}
+}
+
+func TestHeapRoundTrip(t *testing.T) {
+	page := uint64(os.Getpagesize())
+	eachHeap(t, func(t *testing.T, h *Heap) {
+		b, err := h.Alloc(3*page + 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		if b.Size() != 4*page {
+			t.Errorf("Size() = %d, want %d", b.Size(), 4*page)
+		}
+		if err := b.SetName("round-trip"); err != nil {
+			t.Error(err)
+		}
+		if name, err := b.Name(); err != nil || name != "round-trip" {
+			t.Errorf("Name() = %q, %v, want round-trip", name, err)
+		}
+		m, err := b.Map(ReadWrite)
+		if errors.Is(err, ErrInvalid) || errors.Is(err, ErrUnsupported) || errors.Is(err, ErrPermission) {
+			t.Skipf("a device-only heap: %v", err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		if i := bytes.IndexFunc(m.Bytes(), func(r rune) bool { return r != 0 }); i >= 0 {
+			t.Errorf("byte %d of a new buffer is not zero", i)
+		}
+		if err := b.Sync(Write, func() error { m.Bytes()[page] = 7; return nil }); err != nil {
+			t.Error(err)
+		}
+		second, err := b.MapRange(page, page, Read)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer second.Close()
+		err = b.Sync(Read, func() error {
+			if second.Bytes()[0] != 7 {
+				t.Error("a second mapping does not show what the first one wrote")
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		for _, f := range []Feature{FeatureSetName, FeatureSyncFile} {
+			if err := b.Probe(f); err != nil && !errors.Is(err, ErrUnsupported) {
+				t.Errorf("Probe(%v) = %v, want nil or %v", f, err, ErrUnsupported)
+			}
+		}
+	})
+}
+
+func TestHeapPassing(t *testing.T) {
+	eachHeap(t, func(t *testing.T, h *Heap) {
+		b, err := h.Alloc(8192)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, y := socketPair(t)
+		defer x.Close()
+		defer y.Close()
+		if err := Send(x, b); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Receive(y)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer got.Close()
+		if got.Size() != b.Size() {
+			t.Errorf("the received buffer has %d bytes, want %d", got.Size(), b.Size())
+		}
+	})
+}
+
+func TestHeapRefusals(t *testing.T) {
+	eachHeap(t, func(t *testing.T, h *Heap) {
+		for _, size := range []uint64{0, 1<<64 - 1} {
+			if b, err := h.Alloc(size); !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrNoMemory) {
+				t.Errorf("Alloc(%d) = %v, want a refusal", size, err)
+				if err == nil {
+					b.Close()
+				}
+			}
+		}
+		if _, err := h.AllocFlags(4096, ReadWrite, 1<<63); !errors.Is(err, ErrInvalid) {
+			t.Errorf("AllocFlags with an unknown flag = %v, want %v", err, ErrInvalid)
+		}
+	})
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	d, err := os.Open("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(names)
+}
+
+func socketPair(t *testing.T) (*net.UnixConn, *net.UnixConn) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns [2]*net.UnixConn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "socket")
+		c, err := net.FileConn(f)
+		f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns[i] = c.(*net.UnixConn)
+	}
+	return conns[0], conns[1]
+}
