@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: MIT
+
+package report
+
+import (
+	"bufio"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+func writeJSON(w io.Writer, r *Report) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(r)
+}
+
+// writeKTAP follows Documentation/dev-tools/ktap.rst: one flat plan, so that
+// every TAP reader takes it too. KTAP has no word for a warning; it is an "ok"
+// with the reason in a diagnostic line before it.
+func writeKTAP(w io.Writer, r *Report) error {
+	b := bufio.NewWriter(w)
+	fmt.Fprintf(b, "KTAP version 1\n1..%d\n", len(r.Results))
+	n := 0
+	for _, g := range r.groups() {
+		for _, res := range g {
+			n++
+			if res.Status == Fail || res.Status == Warn {
+				ktapNote(b, strings.ToLower(string(res.Status))+": "+res.Message)
+				ktapField(b, "expected", res.Expected)
+				ktapField(b, "found", res.Found)
+				ktapField(b, "read from", res.Evidence)
+				ktapField(b, "fix", res.Advice)
+			}
+			ok, directive := "ok", ""
+			switch res.Status {
+			case Fail:
+				ok = "not ok"
+			case Skip:
+				directive = " # SKIP " + oneLine(res.Message)
+			}
+			fmt.Fprintf(b, "%s %d %s%s\n", ok, n, strings.ReplaceAll(word(res.Name()), "#", "_"), directive)
+		}
+	}
+	s := r.Summary
+	fmt.Fprintf(b, "# Totals: pass:%d fail:%d xfail:0 xpass:0 skip:%d error:0\n", s.Passed+s.Warned, s.Failed, s.Skipped)
+	return b.Flush()
+}
+
+func ktapField(b *bufio.Writer, name, s string) {
+	if s != "" {
+		ktapNote(b, name+": "+s)
+	}
+}
+
+func ktapNote(b *bufio.Writer, s string) {
+	for _, line := range strings.Split(strings.TrimRight(s, "\n"), "\n") {
+		fmt.Fprintf(b, "# %s\n", line)
+	}
+}
+
+type junitSuites struct {
+	XMLName  xml.Name     `xml:"testsuites"`
+	Name     string       `xml:"name,attr"`
+	Tests    int          `xml:"tests,attr"`
+	Failures int          `xml:"failures,attr"`
+	Time     string       `xml:"time,attr"`
+	Suites   []junitSuite `xml:"testsuite"`
+}
+
+type junitSuite struct {
+	Name     string      `xml:"name,attr"`
+	Tests    int         `xml:"tests,attr"`
+	Failures int         `xml:"failures,attr"`
+	Errors   int         `xml:"errors,attr"`
+	Skipped  int         `xml:"skipped,attr"`
+	Time     string      `xml:"time,attr"`
+	Cases    []junitCase `xml:"testcase"`
+}
+
+type junitCase struct {
+	Name    string        `xml:"name,attr"`
+	Class   string        `xml:"classname,attr"`
+	Time    string        `xml:"time,attr"`
+	Skipped *junitMessage `xml:"skipped"`
+	Failure *junitMessage `xml:"failure"`
+	Out     string        `xml:"system-out,omitempty"`
+}
+
+type junitMessage struct {
+	Message string `xml:"message,attr"`
+	Type    string `xml:"type,attr,omitempty"`
+	Text    string `xml:",chardata"`
+}
+
+func writeJUnit(w io.Writer, r *Report) error {
+	doc := junitSuites{
+		Name: "heapctl", Tests: len(r.Results), Failures: r.Summary.Failed, Time: seconds(r.Summary.Seconds),
+	}
+	for _, g := range r.groups() {
+		name := g[0].Heap
+		if name == "" {
+			name = "board"
+		}
+		suite := junitSuite{Name: name, Tests: len(g)}
+		total := 0.0
+		for _, res := range g {
+			total += res.Seconds
+			c := junitCase{Name: res.ID, Class: "heapctl." + name, Time: seconds(res.Seconds)}
+			switch res.Status {
+			case Fail:
+				suite.Failures++
+				c.Failure = &junitMessage{Message: res.Message, Type: res.ID, Text: details(res)}
+			case Skip:
+				suite.Skipped++
+				c.Skipped = &junitMessage{Message: res.Message}
+			case Warn:
+				c.Out = "WARN " + res.Message + "\n" + details(res)
+			default:
+				c.Out = res.Message
+			}
+			suite.Cases = append(suite.Cases, c)
+		}
+		suite.Time = seconds(total)
+		doc.Suites = append(doc.Suites, suite)
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	enc := xml.NewEncoder(w)
+	enc.Indent("", "  ")
+	if err := enc.Encode(doc); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}
+
+func details(res *Result) string {
+	var b strings.Builder
+	for _, f := range []struct{ name, s string }{
+		{"expected", res.Expected}, {"found", res.Found}, {"read from", res.Evidence}, {"fix", res.Advice},
+	} {
+		if f.s != "" {
+			fmt.Fprintf(&b, "%s: %s\n", f.name, f.s)
+		}
+	}
+	return b.String()
+}
+
+// writeLAVA prints the signals a LAVA dispatcher picks out of the console. A
+// warning is "unknown" there, the only word left beside pass, fail and skip.
+func writeLAVA(w io.Writer, r *Report) error {
+	b := bufio.NewWriter(w)
+	for _, g := range r.groups() {
+		set := g[0].Heap
+		if set == "" {
+			set = "board"
+		}
+		fmt.Fprintf(b, "<LAVA_SIGNAL_TESTSET START %s>\n", word(set))
+		for _, res := range g {
+			outcome := map[Status]string{Pass: "pass", Fail: "fail", Warn: "unknown", Skip: "skip"}[res.Status]
+			if res.Status != Pass {
+				fmt.Fprintln(b, lavaText(res.Name()+": "+res.Message))
+			}
+			fmt.Fprintf(b, "<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=%s RESULT=%s", word(res.ID), outcome)
+			if len(res.Measurements) > 0 {
+				m := res.Measurements[0]
+				fmt.Fprintf(b, " MEASUREMENT=%s UNITS=%s", number(m.Value), word(m.Unit))
+			}
+			fmt.Fprintln(b, ">")
+			for _, m := range res.Measurements[min(1, len(res.Measurements)):] {
+				fmt.Fprintf(b, "<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=%s.%s RESULT=%s MEASUREMENT=%s UNITS=%s>\n",
+					word(res.ID), word(m.Name), outcome, number(m.Value), word(m.Unit))
+			}
+		}
+		fmt.Fprintf(b, "<LAVA_SIGNAL_TESTSET STOP>\n")
+	}
+	return b.Flush()
+}
+
+// lavaText keeps a message from being taken for a signal.
+func lavaText(s string) string { return strings.ReplaceAll(oneLine(s), "<LAVA_", "< LAVA_") }
+
+// writeProm writes node_exporter's textfile format: no timestamps, one HELP
+// and TYPE a metric, all samples of a metric together.
+func writeProm(w io.Writer, r *Report) error {
+	b := bufio.NewWriter(w)
+	metric := func(name, help string) {
+		fmt.Fprintf(b, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name)
+	}
+	metric("dmaheap_check_exit_code", "Exit code of the last heapctl check: 0 is good.")
+	fmt.Fprintf(b, "dmaheap_check_exit_code %d\n", r.Summary.Exit)
+	metric("dmaheap_check_seconds", "How long the last heapctl check took.")
+	fmt.Fprintf(b, "dmaheap_check_seconds %s\n", number(r.Summary.Seconds))
+	metric("dmaheap_checks", "Number of checks by outcome.")
+	for _, c := range []struct {
+		status string
+		n      int
+	}{{"pass", r.Summary.Passed}, {"fail", r.Summary.Failed}, {"warn", r.Summary.Warned}, {"skip", r.Summary.Skipped}} {
+		fmt.Fprintf(b, "dmaheap_checks{status=%s} %d\n", label(c.status), c.n)
+	}
+	if len(r.Results) > 0 {
+		metric("dmaheap_check_status", "Outcome of each check: the sample with the status that holds is 1.")
+		seen := map[string]bool{}
+		for i := range r.Results {
+			res := &r.Results[i]
+			line := fmt.Sprintf("dmaheap_check_status{check=%s,heap=%s,status=%s} 1\n",
+				label(res.ID), label(res.Heap), label(strings.ToLower(string(res.Status))))
+			if !seen[line] { // the same series twice makes the whole file unreadable
+				seen[line] = true
+				b.WriteString(line)
+			}
+		}
+	}
+	seen, begun := map[string]bool{}, false
+	for i := range r.Results {
+		for _, m := range r.Results[i].Measurements {
+			key := fmt.Sprintf("check=%s,heap=%s,name=%s,unit=%s", label(r.Results[i].ID), label(r.Results[i].Heap), label(m.Name), label(m.Unit))
+			if seen[key] {
+				continue
+			}
+			seen[key] = true
+			if !begun {
+				metric("dmaheap_measurement", "Numbers measured by the checks, in the unit of the label.")
+				begun = true
+			}
+			fmt.Fprintf(b, "dmaheap_measurement{%s} %s\n", key, number(m.Value))
+		}
+	}
+	return b.Flush()
+}
+
+// label quotes a label value as the exposition format wants it.
+func label(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(s) + `"`
+}
+
+func number(f float64) string  { return strconv.FormatFloat(f, 'g', -1, 64) }
+func seconds(f float64) string { return strconv.FormatFloat(f, 'f', 3, 64) }
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// word makes a name of one word.
+func word(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c <= ' ' || c == '<' || c == '>' {
+			return '_'
+		}
+		return c
+	}, s)
+}

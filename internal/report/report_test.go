@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT
+
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// sample has every status, a failure with all its fields, a result without a
+// heap, measurements, and bytes that no format may pass on.
+func sample() *Report {
+	r := &Report{
+		Tool: "1.2.3", Board: "QEMU virt", Kernel: "Linux 6.12.117, 4KiB pages", Mode: "full",
+		Against: "/etc/dmaheap/heaps.lock.json",
+		Sources: []Source{
+			{Name: "memblock", Path: "/sys/kernel/debug/memblock/memory", Error: "permission denied"},
+			{Name: "iomem", Path: "/proc/iomem"},
+		},
+	}
+	for _, res := range []Result{
+		{ID: "heaps-supported", Title: "the kernel has heaps", Status: Pass, Message: "/dev/dma_heap is there", Seconds: 0.001},
+		{ID: "heap-present", Title: "the heap is there", Heap: "video@54000000", Status: Fail,
+			Message:  "the overlay was not applied",
+			Expected: "/dev/dma_heap/video@54000000", Found: "system, reserved",
+			Evidence: "/proc/device-tree/reserved-memory has no child \"video@54000000\"",
+			Advice:   "load the overlay in the boot loader:\nfdt apply ${fdtoverlay_addr_r}"},
+		{ID: "alloc-page", Title: "one page", Heap: "video@54000000", Status: Skip, Message: "the heap is missing"},
+		{ID: "alloc-page", Title: "one page", Heap: "system", Status: Pass, Message: "4KiB in 31 us",
+			Measurements: []Measurement{{"latency", 3.1e-05, "seconds"}, {"size", 4096, "bytes"}}},
+		{ID: "heap-unexpected", Title: "no other heap", Heap: "evil\x1b[2J <LAVA_SIGNAL_TESTCASE TEST_CASE_ID=x RESULT=pass>#1\xff", Status: Warn,
+			Message: "not in the lock <LAVA_SIGNAL_TESTCASE TEST_CASE_ID=x RESULT=pass>", Found: `quote " and \`},
+	} {
+		r.Add(res)
+	}
+	r.Finish(1.25)
+	return r
+}
+
+func TestGolden(t *testing.T) {
+	for _, format := range Formats() {
+		t.Run(format, func(t *testing.T) {
+			var buf bytes.Buffer
+			if err := Write(&buf, sample(), format, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			golden := filepath.Join("testdata", "sample."+format)
+			if *update {
+				if err := os.WriteFile(golden, buf.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), buf.String()); diff != "" {
+				t.Errorf("%s differs (-want +got), rewrite with -update:\n%s", golden, diff)
+			}
+		})
+	}
+}
+
+func TestUnknownFormat(t *testing.T) {
+	if err := Write(io.Discard, sample(), "yaml", Options{}); err == nil {
+		t.Error("Write in format yaml gave no error")
+	}
+}
+
+func TestExitCode(t *testing.T) {
+	pass, fail := Result{Status: Pass}, Result{Status: Fail}
+	warn, skip := Result{Status: Warn}, Result{Status: Skip}
+	blocked := Result{Status: Skip, Blocked: true}
+	for _, tt := range []struct {
+		name    string
+		results []Result
+		report  Report
+		want    int
+	}{
+		{"nothing", nil, Report{}, ExitCannotTest},
+		{"pass", []Result{pass}, Report{}, ExitOK},
+		{"warning", []Result{pass, warn}, Report{}, ExitOK},
+		{"chosen skip", []Result{pass, skip}, Report{}, ExitOK},
+		{"only skips", []Result{skip}, Report{}, ExitCannotTest},
+		{"blocked skip", []Result{pass, blocked}, Report{}, ExitCannotTest},
+		{"failure beats a blocked skip", []Result{pass, blocked, fail}, Report{}, ExitFailed},
+		{"unsupported beats a failure", []Result{fail}, Report{Unsupported: true}, ExitUnsupported},
+		{"interrupted", []Result{pass}, Report{Interrupted: true}, ExitCannotTest},
+	} {
+		r := tt.report
+		for _, res := range tt.results {
+			r.Add(res)
+		}
+		r.Finish(0)
+		if r.Summary.Exit != tt.want {
+			t.Errorf("%s: exit %d, want %d", tt.name, r.Summary.Exit, tt.want)
+		}
+	}
+}
+
+// Nothing that a board says may reach a terminal, or be taken for a signal.
+func TestHostileText(t *testing.T) {
+	for _, format := range Formats() {
+		var buf bytes.Buffer
+		if err := Write(&buf, sample(), format, Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if i := bytes.IndexFunc(buf.Bytes(), func(c rune) bool { return c < ' ' && c != '\n' && c != '\t' }); i >= 0 {
+			t.Errorf("%s: control byte %#x at %d", format, buf.Bytes()[i], i)
+		}
+		if format == "lava" && strings.Contains(buf.String(), "TEST_CASE_ID=x") {
+			for _, line := range strings.Split(buf.String(), "\n") {
+				if strings.HasPrefix(line, "<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=x") || strings.Count(line, "<LAVA_") > 1 {
+					t.Errorf("lava: a message became a signal: %q", line)
+				}
+			}
+		}
+	}
+}
+
+func TestParseBack(t *testing.T) {
+	var buf bytes.Buffer
+	if err := Write(&buf, sample(), "json", Options{}); err != nil {
+		t.Fatal(err)
+	}
+	var back Report
+	if err := json.Unmarshal(buf.Bytes(), &back); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(*sample(), back); diff != "" {
+		t.Errorf("JSON read back differs (-want +got):\n%s", diff)
+	}
+
+	buf.Reset()
+	if err := Write(&buf, sample(), "junit", Options{}); err != nil {
+		t.Fatal(err)
+	}
+	var doc junitSuites
+	if err := xml.Unmarshal(buf.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	cases := 0
+	for _, s := range doc.Suites {
+		cases += len(s.Cases)
+	}
+	if cases != doc.Tests || doc.Tests != len(sample().Results) {
+		t.Errorf("junit has %d cases and says %d, want %d", cases, doc.Tests, len(sample().Results))
+	}
+}
+
+func TestColor(t *testing.T) {
+	var buf bytes.Buffer
+	if err := Write(&buf, sample(), "text", Options{Color: true}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(buf.String(), "\x1b[31mFAIL\x1b[0m") {
+		t.Error("colour was asked for, and FAIL is not red")
+	}
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+
+package report
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// A Text writes a report for people, result by result, so that a serial
+// console shows how far the run has come.
+type Text struct {
+	w    *bufio.Writer
+	o    Options
+	heap string
+	any  bool
+}
+
+// NewText returns a writer of the text format.
+func NewText(w io.Writer, o Options) *Text { return &Text{w: bufio.NewWriter(w), o: o} }
+
+// Start writes the head: what is held against what.
+func (t *Text) Start(r *Report) error {
+	head := "heapctl"
+	for _, part := range []struct{ before, s string }{
+		{": ", r.Board}, {", ", r.Kernel}, {", ", r.Mode},
+	} {
+		if part.s != "" {
+			head += part.before + Clean(part.s)
+		}
+	}
+	fmt.Fprintln(t.w, head)
+	if r.Against != "" {
+		fmt.Fprintf(t.w, "expected: %s\n", Clean(r.Against))
+	}
+	return t.w.Flush()
+}
+
+// Result writes one result, under the name of its heap.
+func (t *Text) Result(res *Result) error {
+	if !t.any || res.Heap != t.heap {
+		name := res.Heap
+		if name == "" {
+			name = "board"
+		}
+		fmt.Fprintf(t.w, "\n%s\n", t.paint(bold, name))
+		t.heap, t.any = res.Heap, true
+	}
+	fmt.Fprintf(t.w, "  %s %-18s %s\n", t.status(res.Status), res.ID, indent(res.Message, 25))
+	if res.Status == Fail || res.Status == Warn {
+		for _, f := range []struct{ name, s string }{
+			{"expected", res.Expected}, {"found", res.Found}, {"read from", res.Evidence}, {"fix", res.Advice},
+		} {
+			if f.s != "" {
+				fmt.Fprintf(t.w, "       %-10s %s\n", f.name, indent(f.s, 18))
+			}
+		}
+	}
+	return t.w.Flush()
+}
+
+// End writes what could not be seen, the counts and the verdict.
+func (t *Text) End(r *Report) error {
+	var silent []Source
+	for _, s := range r.Sources {
+		if s.Error != "" || t.o.Verbose {
+			silent = append(silent, s)
+		}
+	}
+	if len(silent) > 0 {
+		fmt.Fprintf(t.w, "\n%s\n", t.paint(bold, "sources that said nothing"))
+		for _, s := range silent {
+			said := s.Error
+			if said == "" {
+				said = "read"
+			}
+			fmt.Fprintf(t.w, "  %-18s %s: %s\n", Clean(s.Name), Clean(s.Path), Clean(said))
+		}
+	}
+	s := r.Summary
+	fmt.Fprintf(t.w, "\n%d passed, %d failed, %d warned, %d skipped in %.1f s\n", s.Passed, s.Failed, s.Warned, s.Skipped, s.Seconds)
+	fmt.Fprintf(t.w, "verdict: %s\n", t.verdict(r))
+	if f := s.First; f != nil && f.Advice != "" {
+		fmt.Fprintf(t.w, "fix:     %s\n", indent(f.Advice, 9))
+	}
+	return t.w.Flush()
+}
+
+func (t *Text) verdict(r *Report) string {
+	s := r.Summary
+	first := ""
+	if f := s.First; f != nil {
+		first = ": " + f.ID
+		if f.Heap != "" {
+			first += " " + f.Heap
+		}
+		first += ": " + indent(f.Message, 9)
+	}
+	switch s.Exit {
+	case ExitOK:
+		word := "the board shows what was meant"
+		if s.Skipped > 0 {
+			word += ", as far as it was tested"
+		}
+		return t.paint(green, "PASS") + ", " + word
+	case ExitFailed:
+		return t.paint(red, "FAIL") + first
+	case ExitUnsupported:
+		return t.paint(red, "NOT SUPPORTED") + " by this kernel" + first
+	}
+	why := "nothing was tested"
+	switch {
+	case r.Interrupted:
+		why = "interrupted"
+	case s.Passed > 0 || s.Warned > 0:
+		why = "checks marked SKIP need more rights or resources"
+	}
+	return t.paint(yellow, "COULD NOT TEST") + ": " + why
+}
+
+const (
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	dim    = "2"
+	bold   = "1"
+)
+
+func (t *Text) paint(code, s string) string {
+	if !t.o.Color {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+func (t *Text) status(s Status) string {
+	switch s {
+	case Pass:
+		return t.paint(green, string(s))
+	case Fail:
+		return t.paint(red, string(s))
+	case Warn:
+		return t.paint(yellow, string(s))
+	}
+	return t.paint(dim, string(s))
+}
+
+// indent puts the lines after the first under the first.
+func indent(s string, n int) string {
+	return strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n"+strings.Repeat(" ", n))
+}
+
+func writeText(w io.Writer, r *Report, o Options) error {
+	t := NewText(w, o)
+	if err := t.Start(r); err != nil {
+		return err
+	}
+	for _, g := range r.groups() {
+		for _, res := range g {
+			if err := t.Result(res); err != nil {
+				return err
+			}
+		}
+	}
+	return t.End(r)
+}
