@@ -43,7 +43,7 @@ func StringList(strs ...string) []byte {
 // that does not fit in one cell loses its upper half, so compare first when
 // the number comes from outside (FitsCells).
 func Cells(value uint64, cells int) []byte {
-	b := make([]byte, 0, 4*cells)
+	b := make([]byte, 0, 4*max(cells, 0))
 	for i := cells - 1; i >= 0; i-- {
 		var v uint32
 		if i < 2 {

@@ -54,7 +54,7 @@ func guessValue(v []byte) string {
 		}
 		return strings.Join(parts, ", ")
 	case len(v)%4 == 0:
-		return cellText(v)
+		return cellText(v, "%#02x")
 	}
 	return byteText(v)
 }
@@ -102,15 +102,16 @@ func quote(s string) string {
 	return b.String()
 }
 
-// cellText renders whole words as <0x.. 0x..>.
-func cellText(v []byte) string {
+// cellText renders whole words, each in its format, as <0x00 0x01>. dtc writes
+// two digits at least, and so does the text of a Tree.
+func cellText(v []byte, format string) string {
 	var b strings.Builder
 	b.WriteByte('<')
 	for i := 0; i+4 <= len(v); i += 4 {
 		if i > 0 {
 			b.WriteByte(' ')
 		}
-		fmt.Fprintf(&b, "%#02x", be32(v[i:]))
+		fmt.Fprintf(&b, format, be32(v[i:]))
 	}
 	b.WriteByte('>')
 	return b.String()
