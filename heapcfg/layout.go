@@ -97,14 +97,14 @@ const (
 type Heap struct {
 	// Short is the name in heaps.yaml, which udev makes a symlink of under
 	// /dev/dma_heap. It is empty for heaps that a device tree brought.
-	Short      string `json:"short,omitempty"`
-	Access     Access `json:"access,omitempty"`
-	Default    bool   `json:"default,omitempty"`
-	ChunkSize  uint64 `json:"chunk_size,omitempty"`
-	Mode       Mode   `json:"mode,omitempty"`
-	Owner      string `json:"owner,omitempty"`
-	Group      string `json:"group,omitempty"`
-	Devices    []User `json:"devices,omitempty"`
+	Short     string `json:"short,omitempty"`
+	Access    Access `json:"access,omitempty"`
+	Default   bool   `json:"default,omitempty"`
+	ChunkSize uint64 `json:"chunk_size,omitempty"`
+	Mode      Mode   `json:"mode,omitempty"`
+	Owner     string `json:"owner,omitempty"`
+	Group     string `json:"group,omitempty"`
+	Devices   []User `json:"devices,omitempty"`
 }
 
 // A User is a device that takes its memory from the heap's region through a
@@ -164,8 +164,10 @@ type Region struct {
 	Defects    []Defect `json:"defects,omitempty"`
 	// FromConfig says that heaps.yaml asked for the region; else the base
 	// tree brought it.
-	FromConfig bool   `json:"from_config,omitempty"`
-	Source     Source `json:"source"`
+	FromConfig bool `json:"from_config,omitempty"`
+	// Why says in words how the compiler came to the address.
+	Why    string `json:"why,omitempty"`
+	Source Source `json:"source"`
 }
 
 // A Source is where a region came from: the place of the whole, and of the

@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: MIT
+
+package heapcfg
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/dmaheap/dmaheap/heapcfg/fdt"
+)
+
+// Plan lays the heaps of the config onto a board: it resolves shares of RAM
+// and devices, and gives every heap without a base an address. The base Layout
+// is not changed. The same input gives the same addresses every time: fixed
+// heaps are obstacles, then the others follow in file order, each as high as
+// it fits below 4 GiB, since boot loaders and kernels live low and most DMA
+// masks end there.
+//
+// A heap that cannot be placed is left out of the Layout and reported.
+func (c *Config) Plan(base *Layout, tree *fdt.Tree) (*Layout, []Finding) {
+	p := planner{cfg: c, tree: tree, out: *base}
+	l := &p.out
+	l.Target = c.Target
+	l.Source = c.Source
+	l.Source.File = c.File
+	l.Regions = slices.Clone(base.Regions)
+	l.Occupied = append(slices.Clone(base.Occupied), c.KeepClear...)
+	p.board(base)
+	p.disable()
+	p.assumeKernel()
+
+	first := len(l.Regions)
+	for i := range c.Heaps {
+		h := &c.Heaps[i]
+		if h.Kind == System {
+			l.System = &Heap{Short: "system", Access: Cached, Mode: h.Mode, Owner: h.Owner, Group: h.Group}
+			continue
+		}
+		l.Regions = append(l.Regions, p.region(h))
+		p.heaps = append(p.heaps, h)
+	}
+	p.place(first)
+	l.Regions = slices.DeleteFunc(l.Regions, func(r Region) bool { return r.FromConfig && r.Node == "" })
+	SortFindings(p.findings)
+	return l, p.findings
+}
+
+type planner struct {
+	cfg      *Config
+	tree     *fdt.Tree
+	out      Layout
+	heaps    []*HeapConfig // one for each region from the config, in order
+	findings []Finding
+}
+
+func (p *planner) report(id string, at Place, fix, format string, args ...any) {
+	p.findings = append(p.findings, Finding{ID: id, Level: ruleLevel(id), Place: at, Message: fmt.Sprintf(format, args...), Fix: fix})
+}
+
+// board compares the compatible strings that the config names with the tree's:
+// an overlay compiled for the wrong board is the costliest typing mistake.
+func (p *planner) board(base *Layout) {
+	if len(p.cfg.Board) == 0 {
+		return
+	}
+	for _, want := range p.cfg.Board {
+		if slices.Contains(base.Board.Compatible, want) {
+			return
+		}
+	}
+	p.report("board-mismatch", p.cfg.Source.At("board"), "give the device tree of the right board, or correct board.compatible",
+		"the config is for %s, the device tree is of %s", strings.Join(p.cfg.Board, " or "), quoteList(base.Board.Compatible))
+}
+
+func quoteList(s []string) string {
+	if len(s) == 0 {
+		return "a board without compatible"
+	}
+	return strings.Join(s, ", ")
+}
+
+// disable switches off the nodes of the base that the config names. An overlay
+// cannot delete a node, but the kernel skips one whose status is "disabled".
+func (p *planner) disable() {
+	for _, d := range p.cfg.Disable {
+		i := slices.IndexFunc(p.out.Regions, func(r Region) bool { return r.Node == d.Node })
+		if i < 0 {
+			var have []string
+			for _, r := range p.out.Regions {
+				have = append(have, r.Node)
+			}
+			fix := "the base tree has no regions: remove the line"
+			if len(have) > 0 {
+				fix = "the base tree has " + strings.Join(have, ", ")
+			}
+			p.report("disable-unknown", d.Source.Place, fix, "the base tree has no region %q", d.Node)
+			continue
+		}
+		p.out.Regions[i].Disabled = true
+	}
+}
+
+// assumeKernel puts a kernel where boot loaders customarily do, if nobody said
+// where it lies: placing a heap over it is fatal and silent.
+func (p *planner) assumeKernel() {
+	l := &p.out
+	for _, o := range l.Occupied {
+		if o.What == Kernel {
+			return
+		}
+	}
+	banks := MergeRanges(l.Banks)
+	if len(banks) == 0 {
+		return
+	}
+	size := min(AssumedKernel, banks[0].Size/2)
+	l.Occupied = append(l.Occupied, Occupant{What: Kernel, Assumed: true, Range: Range{banks[0].Base, size}, Source: l.Source})
+	p.report("kernel-assumed", Place{File: p.cfg.File, Line: 1, Col: 1, Path: "$.keep-clear"},
+		"add under keep-clear: \"- {what: kernel, base: ..., size: ...}\" with the load address of your boot loader",
+		"nothing says where the kernel is loaded; %s is kept clear for it", Range{banks[0].Base, size})
+}
+
+// region makes the region of a heap, without an address yet where the config
+// gives none.
+func (p *planner) region(h *HeapConfig) Region {
+	r := Region{
+		Kind: h.Kind, FromConfig: true, Source: h.Source, Reusable: h.Kind == CMA,
+		Default: h.Default, NoMap: h.Access != Cached,
+		Heap: &Heap{Short: h.Name, Access: h.Access, Default: h.Default, ChunkSize: h.ChunkSize,
+			Mode: h.Mode, Owner: h.Owner, Group: h.Group},
+	}
+	switch h.Kind {
+	case CMA:
+		r.Compatible = []string{CompatPool}
+	case Carveout:
+		r.Compatible = []string{CompatCarveout}
+	case Chunk:
+		r.Compatible = []string{CompatChunk}
+	}
+	r.Range.Size = h.Size
+	if h.Share > 0 {
+		ram, share := p.out.RAM(), uint64(h.Share)
+		r.Range.Size = alignDown(ram/100*share+ram%100*share/100, p.align(h))
+		if r.Range.Size == 0 {
+			r.Range.Size = p.align(h)
+		}
+	}
+	for _, d := range h.Devices {
+		if u, ok := p.device(d); ok {
+			r.Heap.Devices = append(r.Heap.Devices, u)
+		}
+	}
+	if h.HasBase {
+		r.Range.Base = h.Base
+		r.Why = "base stated in the config"
+		if r.Range.Size > 0 && r.Range.Wraps() {
+			p.report("outside-ram", h.Source.At("base"), "check base and size", "heap %s goes past the end of the address space", h.Name)
+			r.Range.Size = 0
+		}
+		r.Node = unitName(h.Name, r.Range.Base)
+	}
+	return r
+}
+
+func unitName(name string, base Addr) string { return fmt.Sprintf("%s@%x", name, uint64(base)) }
+
+// device finds the node that a config names by label, path or alias.
+func (p *planner) device(d DeviceConfig) (User, bool) {
+	u := User{Name: d.Name}
+	var ok bool
+	switch {
+	case strings.HasPrefix(d.Node, "&"):
+		u.Label = d.Node[1:]
+		u.Node, ok = p.tree.Label(u.Label)
+		if !ok {
+			fix := "check the label; the base tree's labels are under /__symbols__"
+			if p.tree.Lookup("/__symbols__") == nil {
+				fix = "name the node by its path, or build the base tree with labels (dtc -@)"
+			}
+			p.report("device-unknown", d.Source.Place, fix, "the base tree has no label %q", u.Label)
+			return u, false
+		}
+	case strings.HasPrefix(d.Node, "/"):
+		u.Node = d.Node
+	default:
+		u.Node, ok = p.tree.Alias(d.Node)
+		if !ok {
+			p.report("device-unknown", d.Source.Place, "write \"&label\", a path that starts with \"/\", or an alias of the base tree", "the base tree has no alias %q", d.Node)
+			return u, false
+		}
+	}
+	n := p.tree.Lookup(u.Node)
+	if n == nil {
+		p.report("device-unknown", d.Source.Place, "check the path; node names carry their unit address", "the base tree has no node %s", u.Node)
+		return u, false
+	}
+	u.Node = p.tree.Path(n)
+	if !enabled(n) {
+		p.report("device-disabled", d.Source.Place, "enable the device in the board's tree, or remove it here", "device %s is disabled in the base tree", u.Node)
+	}
+	if n.Has("memory-region") {
+		p.report("device-has-region", d.Source.Place, "list every heap the device needs here, since the overlay's list replaces the base's", "device %s already has a memory-region in the base tree, which the overlay replaces", u.Node)
+	}
+	return u, true
+}
+
+// align returns the alignment that base, and for CMA size, need.
+func (p *planner) align(h *HeapConfig) uint64 {
+	t := p.cfg.Target
+	a := t.PageSize
+	switch h.Kind {
+	case CMA:
+		a = t.CMAAlign()
+	case Chunk:
+		// Chunks aligned to their own size are what importers with
+		// big-page MMUs hope for.
+		if isPow2(h.ChunkSize) {
+			a = max(a, min(h.ChunkSize, 2*MiB))
+		}
+	case Carveout:
+		// Block mappings of the linear map and of user space are 2 MiB on
+		// arm64; a small carveout does not need to start on one.
+		if h.Size >= 2*MiB || h.Share > 0 {
+			a = max(a, 2*MiB)
+		}
+	}
+	return max(a, h.Align)
+}
+
+// place gives every region of the config from index first on an address.
+// Heaps that must come after another wait until that one has its place.
+func (p *planner) place(first int) {
+	l := &p.out
+	placed := make([]bool, len(p.heaps))
+	for i, h := range p.heaps {
+		placed[i] = h.HasBase || l.Regions[first+i].Range.Size == 0
+	}
+	ready := func(name string) bool {
+		return slices.ContainsFunc(p.heaps, func(h *HeapConfig) bool { return h.Name == name }) &&
+			!slices.ContainsFunc(p.heaps, func(h *HeapConfig) bool { return h.Name == name && !placed[slices.Index(p.heaps, h)] })
+	}
+	for progress := true; progress; {
+		progress = false
+		for i, h := range p.heaps {
+			if !placed[i] && (h.After == "" || ready(h.After)) {
+				placed[i], progress = true, true
+				p.placeOne(h, &l.Regions[first+i], first)
+			}
+		}
+	}
+	for i, h := range p.heaps {
+		if placed[i] {
+			continue
+		}
+		fix := "name another heap of this file"
+		if slices.Contains(p.names(), h.After) {
+			fix = "break the circle: give one of them a base"
+		} else if near := nearest(h.After, p.names()); near != "" {
+			fix = fmt.Sprintf("did you mean %q?", near)
+		}
+		p.report("place-after", h.Source.At("place.after"), fix, "heap %s waits for heap %q, which never gets a place", h.Name, h.After)
+	}
+}
+
+func (p *planner) names() []string {
+	var out []string
+	for _, h := range p.heaps {
+		out = append(out, h.Name)
+	}
+	return out
+}
+
+// placeOne finds the place of one heap.
+func (p *planner) placeOne(h *HeapConfig, r *Region, first int) {
+	l := &p.out
+	align, size := p.align(h), r.Range.Size
+	floor, after := Addr(0), ""
+	if h.After != "" {
+		for i, o := range p.heaps {
+			if o.Name == h.After && l.Regions[first+i].Range.Size > 0 {
+				prev := l.Regions[first+i].Range
+				floor, after = prev.Last()+1, o.Name
+			}
+		}
+	}
+	windows := p.windows(h)
+	gaps := p.gaps()
+	best, found := Range{}, false
+	var largest uint64
+	for _, w := range windows {
+		for _, g := range gaps {
+			g, ok := intersect(g, w)
+			if !ok {
+				continue
+			}
+			if after != "" {
+				if g, ok = intersect(g, Range{floor, -uint64(floor)}); floor == 0 || !ok {
+					continue
+				}
+			}
+			fit := topDown
+			if after != "" {
+				fit = bottomUp
+			}
+			largest = max(largest, usable(g, align))
+			cand, ok := fit(g, size, align)
+			if ok && (!found || after == "" && cand.Base > best.Base || after != "" && cand.Base < best.Base) {
+				best, found = cand, true
+			}
+		}
+		if found {
+			break
+		}
+	}
+	if !found {
+		p.report("no-room", h.Source.At("size"), fmt.Sprintf("make it %s or smaller, or loosen place and keep-clear", FormatSize(largest)),
+			"no free %s aligned to %s for heap %s%s", FormatSize(size), FormatSize(align), h.Name, p.whereWords(h))
+		r.Range.Size = 0
+		return
+	}
+	r.Range = best
+	r.Node = unitName(h.Name, best.Base)
+	r.Why = fmt.Sprintf("highest free %s aligned to %s%s", FormatSize(size), FormatSize(align), p.whereWords(h))
+	if after != "" {
+		r.Why = fmt.Sprintf("first free %s aligned to %s after %s", FormatSize(size), FormatSize(align), after)
+	}
+}
+
+// whereWords names the constraints of a heap.
+func (p *planner) whereWords(h *HeapConfig) string {
+	var s string
+	for _, w := range h.Within {
+		s += fmt.Sprintf(" within %v", w)
+	}
+	if h.Below > 0 {
+		s += fmt.Sprintf(" below %v", h.Below)
+	}
+	if h.After != "" {
+		s += " after " + h.After
+	}
+	return s
+}
+
+// windows returns the address ranges a heap may lie in, the better first.
+func (p *planner) windows(h *HeapConfig) []Range {
+	within := h.Within
+	if len(within) == 0 {
+		within = []Range{{0, ^uint64(0)}}
+	}
+	var low, high []Range
+	for _, w := range within {
+		if h.Below > 0 {
+			if w, ok := intersect(w, Range{0, uint64(h.Below)}); ok {
+				low = append(low, w)
+			}
+			continue
+		}
+		if w, ok := intersect(w, Range{0, 4 * GiB}); ok {
+			low = append(low, w)
+		}
+		if w, ok := intersect(w, Range{Addr(4 * GiB), ^uint64(0) - 4*GiB + 1}); ok && p.out.Cells.Address == 2 {
+			high = append(high, w)
+		}
+	}
+	// Within one class the order of the config decides.
+	return append(low, high...)
+}
+
+// gaps returns the RAM that nothing occupies, in address order.
+func (p *planner) gaps() []Range {
+	var taken []Range
+	for _, o := range p.out.Occupied {
+		taken = append(taken, o.Range)
+	}
+	for i := range p.out.Regions {
+		r := &p.out.Regions[i]
+		if r.Active() && r.Placed() {
+			taken = append(taken, r.Range)
+			taken = append(taken, r.Extra...)
+		}
+	}
+	return Subtract(MergeRanges(p.out.Banks), taken)
+}
+
+// Subtract returns what is left of the ranges when taken is cut out of them,
+// in address order.
+func Subtract(from, taken []Range) []Range {
+	out := MergeRanges(from)
+	for _, t := range MergeRanges(taken) {
+		var next []Range
+		for _, r := range out {
+			if !r.Overlaps(t) {
+				next = append(next, r)
+				continue
+			}
+			if r.Base < t.Base {
+				next = append(next, Range{r.Base, uint64(t.Base - r.Base)})
+			}
+			if r.Last() > t.Last() {
+				next = append(next, Range{t.Last() + 1, uint64(r.Last() - t.Last())})
+			}
+		}
+		out = next
+	}
+	slices.SortFunc(out, func(a, b Range) int { return cmp.Compare(a.Base, b.Base) })
+	return out
+}
+
+func intersect(a, b Range) (Range, bool) {
+	if !a.Overlaps(b) {
+		return Range{}, false
+	}
+	base, last := max(a.Base, b.Base), min(a.Last(), b.Last())
+	return Range{base, uint64(last-base) + 1}, true
+}
+
+// usable returns how much of g can be used at the alignment.
+func usable(g Range, align uint64) uint64 {
+	base, ok := alignUp(uint64(g.Base), align)
+	if !ok || base > uint64(g.Last()) {
+		return 0
+	}
+	return alignDown(uint64(g.Last())-base+1, align)
+}
+
+func topDown(g Range, size, align uint64) (Range, bool) {
+	if g.Size < size {
+		return Range{}, false
+	}
+	base := Addr(alignDown(uint64(g.Last())-size+1, align))
+	return Range{base, size}, base >= g.Base
+}
+
+func bottomUp(g Range, size, align uint64) (Range, bool) {
+	base, ok := alignUp(uint64(g.Base), align)
+	r := Range{Addr(base), size}
+	return r, ok && size > 0 && !r.Wraps() && g.Contains(r)
+}
