@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+#
+# What a person types. Each target installs what it needs first.
+
+# A kernel line and a kernel tree may come from the command line or the
+# environment; scripts read them from there.
+export V KERNEL_SRC DMAHEAP_PATCHES
+ifeq ($(strip $(V)),)
+unexport V
+endif
+ifeq ($(strip $(KERNEL_SRC)),)
+unexport KERNEL_SRC
+endif
+ifeq ($(strip $(DMAHEAP_PATCHES)),)
+unexport DMAHEAP_PATCHES
+endif
+
+CONFIG ?= examples/qemu-virt/heaps.yaml
+
+# make turns whatever exit code a recipe ends with into 2. In question mode,
+# and only there, it hands a 1 through, and lines with a + are run all the
+# same. So `make demo` ends with 1 when a check or a rule failed, as heapctl
+# does, and with 2 for the rest. Other goals beside it would not be run.
+ifeq ($(MAKECMDGOALS),demo)
+MAKEFLAGS += --question
+endif
+
+.PHONY: help
+help: ## this list
+	@echo "usage: make TARGET [V=6.12] [KERNEL_SRC=/path/to/linux] [CONFIG=heaps.yaml]"
+	@echo
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 12
+	@echo
+	@echo "kernels are cached in $${XDG_CACHE_HOME:-~/.cache}/dmaheap"
+
+.PHONY: demo
+demo: ## from heaps.yaml to a verified boot: compile CONFIG, boot it in QEMU, check it
+	+@test/setup.sh boot kernel
+	+@go build -o build/bin/demo ./test/demo
+	+@MAKEFLAGS= build/bin/demo -config '$(CONFIG)'
+
+.NOTPARALLEL:
+
+.PHONY: test
+test: check vm-test ## all tests: make check, then those in virtual machines
+
+.PHONY: check
+check: ## the fast checks: format, vet, staticcheck, unit tests
+	@test/setup.sh check boot
+	@test/check.sh
+
+# The demo comes first, as a test and because it shows how far the kernel is;
+# the tests then find that kernel in the cache.
+.PHONY: vm-test
+vm-test: ## the tests in virtual machines alone
+	@test/setup.sh boot kernel
+	@MAKEFLAGS= go run ./test/demo
+	@MAKEFLAGS= DMAHEAP_VM=require go test -count=1 -timeout 60m ./test/vm/...
+
+.PHONY: kernel
+kernel: ## build the kernel for the virtual machines and print where it is
+	@test/kernel.sh
+
+.PHONY: clean
+clean: ## remove build/; the kernel cache stays
+	rm -rf build

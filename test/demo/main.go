@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MIT
+
+// Demo does the project's main job from end to end: it compiles a heap config
+// against the device tree of QEMU's virt machine, boots a kernel with the
+// result, and lets heapctl judge inside that machine.
+//
+// Its exit code is the one of the step that decided: of `heapctl compile` for
+// a config it refuses, of `heapctl check` in the guest otherwise. A guest that
+// gives no verdict is a failed check, 1. What could not be had for the run,
+// such as QEMU or the kernel, is 3.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/dmaheap/dmaheap/internal/vmtest"
+	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
+	"github.com/dmaheap/dmaheap/test/rig"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// Exit codes of heapctl that the demo gives on its own account.
+const (
+	exitFailed   = 1
+	exitUsage    = 2
+	exitUntested = 3
+)
+
+type demo struct {
+	*rig.Rig
+	out     io.Writer
+	dir     string
+	config  string
+	memMiB  int
+	append  string
+	timeout time.Duration
+
+	step  int
+	start time.Time
+}
+
+// steps is how many headed steps there are.
+const steps = 5
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	d := &demo{out: stdout, start: time.Now()}
+	fs := flag.NewFlagSet("demo", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.StringVar(&d.config, "config", "examples/qemu-virt/heaps.yaml", "heap config to compile")
+	fs.StringVar(&d.dir, "o", "", "empty or new `directory` for the results (default build/demo, made anew)")
+	fs.IntVar(&d.memMiB, "mem", vmtest.DefaultMemMiB, "memory of the machine in `MiB`")
+	fs.StringVar(&d.append, "append", "", "more kernel `arguments`")
+	fs.DurationVar(&d.timeout, "timeout", 5*time.Minute, "how long the guest may take")
+	if err := fs.Parse(args); err != nil {
+		return exitUsage
+	}
+	if fs.NArg() > 0 {
+		fmt.Fprintf(stderr, "demo: unexpected argument %q\n", fs.Arg(0))
+		return exitUsage
+	}
+	r, err := rig.New(stderr)
+	if err != nil {
+		fmt.Fprintf(stderr, "demo: %v\n", err)
+		return exitUsage
+	}
+	d.Rig = r
+	code, err := d.run(ctx)
+	if err != nil {
+		fmt.Fprintf(stderr, "\ndemo: %v\n", err)
+	}
+	return code
+}
+
+// head starts a step.
+func (d *demo) head(format string, args ...any) {
+	d.step++
+	if d.step > 1 {
+		fmt.Fprintln(d.out)
+	}
+	fmt.Fprintf(d.out, "[%d/%d] %s\n", d.step, steps, fmt.Sprintf(format, args...))
+}
+
+// tell adds a line to the step.
+func (d *demo) tell(since time.Time, format string, args ...any) {
+	fmt.Fprintf(d.out, "      %s (%.1f s)\n", fmt.Sprintf(format, args...), time.Since(since).Seconds())
+}
+
+func (d *demo) run(ctx context.Context) (int, error) {
+	if err := d.makeDir(); err != nil {
+		return exitUsage, err
+	}
+	in := func(name string) string { return filepath.Join(d.dir, name) }
+
+	d.head("heapctl, for this machine and for the guest")
+	t := time.Now()
+	heapctl, err := d.Host(ctx, "cmd/heapctl")
+	if err != nil {
+		return exitUntested, err
+	}
+	guestHeapctl, err := d.Guest(ctx, "cmd/heapctl")
+	if err != nil {
+		return exitUntested, err
+	}
+	if fi, err := os.Stat(guestHeapctl); err == nil {
+		d.tell(t, "%s: static arm64, %.1f MiB", d.short(guestHeapctl), float64(fi.Size())/(1<<20))
+	}
+
+	d.head("%s, compiled against QEMU's virt machine with %d MiB", d.config, d.memMiB)
+	t = time.Now()
+	base := in("virt.dtb")
+	if err := d.DumpDTB(ctx, base, d.memMiB); err != nil {
+		return exitUntested, err
+	}
+	products := in("heaps")
+	compile := exec.CommandContext(ctx, heapctl, "compile", d.config, "--base", base, "-o", products)
+	compile.Stdout, compile.Stderr = d.out, d.Progress
+	if err := compile.Run(); err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && exit.ExitCode() > 0 {
+			return exit.ExitCode(), fmt.Errorf("heapctl compile refuses %s: exit %d", d.config, exit.ExitCode())
+		}
+		return exitUntested, fmt.Errorf("heapctl compile: %w", err)
+	}
+	p, err := rig.FindProducts(products)
+	if err != nil {
+		return exitFailed, fmt.Errorf("heapctl compile succeeded, but: %w", err)
+	}
+	d.tell(t, "compiled")
+
+	d.head("kernel with kernel-patches/ and %s", d.short(p.Config))
+	t = time.Now()
+	// A kernel that cannot have an option still boots, and then heapctl check
+	// names the heap that is missing: that is the verdict wanted here.
+	image, err := d.Image(ctx, rig.Kernel{Fragments: []string{p.Config}, KeepGoing: true})
+	if err != nil {
+		var exit *rig.ExitError
+		if errors.As(err, &exit) {
+			return exit.Code, fmt.Errorf("no kernel: %w", err)
+		}
+		return exitUntested, fmt.Errorf("no kernel: %w", err)
+	}
+	d.tell(t, "%s", image)
+
+	d.head("overlay on the base tree, and an initramfs with heapctl")
+	t = time.Now()
+	merged := in("merged.dtb")
+	if err := d.ApplyOverlay(ctx, base, merged, p.Overlay); err != nil {
+		return exitFailed, err
+	}
+	initrd := in("initramfs.cpio")
+	if err := d.initramfs(ctx, initrd, guestHeapctl, p); err != nil {
+		return exitUntested, err
+	}
+	d.tell(t, "%s, %s", d.short(merged), d.short(initrd))
+
+	d.head("heapctl check in the booted machine")
+	t = time.Now()
+	vm := vmtest.VM{
+		Kernel: image, Initrd: initrd, DTB: merged, MemMiB: d.memMiB,
+		Append: d.append, Timeout: d.timeout, Console: vmtest.CommandOutput(d.out),
+	}
+	res, err := vmtest.Run(ctx, vm)
+	if err != nil {
+		if errors.Is(err, vmtest.ErrNoResult) {
+			return exitFailed, err
+		}
+		return exitUntested, err
+	}
+	if err := os.WriteFile(in("console.log"), []byte(res.Console), 0o644); err != nil {
+		return exitUntested, err
+	}
+	d.tell(t, "boot, check, power off; all of it in %s", d.short(in("console.log")))
+	if res.Exit != 0 {
+		d.kernelHints(res.Console)
+		fmt.Fprintf(d.out, "\nverdict: FAILED, heapctl check ended with %d (%.1f s)\n", res.Exit, time.Since(d.start).Seconds())
+		fmt.Fprintf(d.out, "to see it again: %s\n", vm.Reproduce())
+		return res.Exit, nil
+	}
+	fmt.Fprintf(d.out, "\nverdict: ok, the board shows what %s promises (%.1f s)\n", filepath.Base(p.Lock), time.Since(d.start).Seconds())
+	return 0, nil
+}
+
+// makeDir makes an empty directory for the results, so that none of them can
+// be left over from another run.
+func (d *demo) makeDir() error {
+	if d.dir == "" {
+		d.dir = filepath.Join(d.Root, "build", "demo")
+		if err := os.RemoveAll(d.dir); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(d.dir)
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("%s is not empty", d.dir)
+	}
+	return nil
+}
+
+func (d *demo) initramfs(ctx context.Context, file, heapctl string, p rig.Products) error {
+	const lock = "/etc/dmaheap/heaps.lock.json"
+	program, err := rig.HostFile("/bin/heapctl", heapctl, 0o755)
+	if err != nil {
+		return err
+	}
+	lockFile, err := rig.HostFile(lock, p.Lock, 0o644)
+	if err != nil {
+		return err
+	}
+	rules, err := rig.HostFile("/etc/udev/rules.d/"+filepath.Base(p.Rules), p.Rules, 0o644)
+	if err != nil {
+		return err
+	}
+	accounts, err := rig.Accounts(rules.Data)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Rules, err)
+	}
+	plan := guest.Plan{Rules: rules.Name, Run: [][]string{{"/bin/heapctl", "check", "--lock", lock}}}
+	return d.Initramfs(ctx, file, plan, append(accounts, program, lockFile, rules)...)
+}
+
+// aboutHeaps finds the kernel messages that explain most failed checks.
+var aboutHeaps = regexp.MustCompile(`(?i)reserved mem|dma[-_ ]?heap|dma[-_]?buf|carveout|chunk|\bcma\b`)
+
+func (d *demo) kernelHints(console string) {
+	var hints []string
+	for _, line := range strings.Split(console, "\n") {
+		if strings.HasPrefix(line, "[") && aboutHeaps.MatchString(line) && !strings.Contains(line, "Kernel command line") {
+			hints = append(hints, line)
+		}
+	}
+	if len(hints) > 0 {
+		fmt.Fprintf(d.out, "\nwhat the kernel said about it:\n  %s\n", strings.Join(hints, "\n  "))
+	}
+}
+
+// short returns a path as a person in the repository would type it.
+func (d *demo) short(file string) string {
+	if rel, err := filepath.Rel(d.Root, file); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return file
+}

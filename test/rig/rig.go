@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: MIT
+
+// Package rig is what the demo and the virtual machine tests share: programs
+// for the guest, the kernel, the overlay on its base tree, and the initramfs.
+package rig
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dmaheap/dmaheap/internal/vmtest"
+	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
+)
+
+// A Rig builds what a virtual machine needs, from the repository at Root.
+type Rig struct {
+	Root     string
+	Progress io.Writer // where builds say how far they are
+}
+
+// New finds the repository above the working directory.
+func New(progress io.Writer) (*Rig, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return &Rig{Root: dir, Progress: progress}, nil
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			return nil, errors.New("no go.mod here or above: run this inside the repository")
+		}
+		dir = up
+	}
+}
+
+// An ExitError is a program that ran and failed. What it said on its standard
+// error is part of the message unless that went to Progress already.
+type ExitError struct {
+	Program string
+	Code    int
+	Stderr  string
+}
+
+// Error names the program and its exit code.
+func (e *ExitError) Error() string {
+	s := fmt.Sprintf("%s ended with %d", e.Program, e.Code)
+	if e.Stderr != "" {
+		s += ": " + e.Stderr
+	}
+	return s
+}
+
+// output runs a program in Root and returns its standard output. A nil stderr
+// makes what the program says there part of the error.
+func (r *Rig) output(ctx context.Context, stderr io.Writer, env []string, argv ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	// A script gets a chance to end its own children.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.Dir = r.Root
+	cmd.Env = append(os.Environ(), env...)
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, stderr
+	if stderr == nil {
+		cmd.Stderr = &said
+	}
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = &ExitError{Program: filepath.Base(argv[0]), Code: exit.ExitCode(), Stderr: strings.TrimSpace(said.String())}
+	}
+	return strings.TrimSpace(out.String()), err
+}
+
+// Host builds a package of this module for this machine and returns the path
+// of the program.
+func (r *Rig) Host(ctx context.Context, pkg string) (string, error) {
+	return r.build(ctx, pkg, "")
+}
+
+// Guest builds a package of this module as a static, stripped arm64 program.
+func (r *Rig) Guest(ctx context.Context, pkg string) (string, error) {
+	return r.build(ctx, pkg, "arm64")
+}
+
+func (r *Rig) build(ctx context.Context, pkg, arch string) (string, error) {
+	env := []string{"CGO_ENABLED=0"}
+	dir := filepath.Join(r.Root, "build", "bin")
+	if arch != "" {
+		env = append(env, "GOOS=linux", "GOARCH="+arch)
+		dir = filepath.Join(dir, "linux-"+arch)
+	}
+	file := filepath.Join(dir, filepath.Base(pkg))
+	_, err := r.output(ctx, r.Progress, env,
+		"go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, "./"+pkg)
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w", pkg, err)
+	}
+	return file, nil
+}
+
+// A Kernel says which kernel to build. Kernel line, source and patches come
+// from the environment that test/kernel.sh documents.
+type Kernel struct {
+	Fragments []string // config fragments the kernel must obey
+	KeepGoing bool     // only warn when it cannot
+	Debug     bool     // with the kernel's own checkers
+	Cached    bool     // build nothing
+	Env       []string // settings on top of this process's environment
+}
+
+// Image builds the kernel, or finds it in the cache, and returns its path.
+func (r *Rig) Image(ctx context.Context, k Kernel) (string, error) {
+	return r.kernelScript(ctx, k, "image")
+}
+
+// Selftest builds the kernel's own dmabuf-heaps selftest for the guest.
+func (r *Rig) Selftest(ctx context.Context, k Kernel) (string, error) {
+	return r.kernelScript(ctx, k, "selftest")
+}
+
+func (r *Rig) kernelScript(ctx context.Context, k Kernel, what string) (string, error) {
+	argv := []string{filepath.Join(r.Root, "test", "kernel.sh")}
+	for _, f := range k.Fragments {
+		argv = append(argv, "--config", f)
+	}
+	for flag, on := range map[string]bool{"--keep-going": k.KeepGoing, "--debug": k.Debug, "--cached": k.Cached} {
+		if on {
+			argv = append(argv, flag)
+		}
+	}
+	return r.output(ctx, r.Progress, k.Env, append(argv, what)...)
+}
+
+// ApplyOverlay merges overlays into a base tree with the reference tool.
+func (r *Rig) ApplyOverlay(ctx context.Context, base, out string, overlays ...string) error {
+	argv := append([]string{"fdtoverlay", "-i", base, "-o", out}, overlays...)
+	_, err := r.output(ctx, nil, nil, argv...)
+	return err
+}
+
+// DumpDTB writes the device tree of QEMU's virt machine.
+func (r *Rig) DumpDTB(ctx context.Context, file string, memMiB int) error {
+	dtb, err := vmtest.DumpDTB(ctx, vmtest.DefaultMachine, memMiB)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, dtb, 0o644)
+}
+
+// Products are the files that `heapctl compile` left in a directory.
+type Products struct {
+	Overlay, Config, Rules, Lock string
+}
+
+// FindProducts looks for the products in a directory that was empty before.
+func FindProducts(dir string) (Products, error) {
+	var p Products
+	for suffix, file := range map[string]*string{
+		".dtbo": &p.Overlay, ".config": &p.Config, ".rules": &p.Rules, ".lock.json": &p.Lock,
+	} {
+		found, err := filepath.Glob(filepath.Join(dir, "*"+suffix))
+		if err != nil {
+			return Products{}, err
+		}
+		if len(found) != 1 {
+			return Products{}, fmt.Errorf("%s: want one *%s, have %q", dir, suffix, found)
+		}
+		*file = found[0]
+	}
+	return p, nil
+}
+
+// baseAccounts are the groups that udev rules of heaps name most, with the ids
+// Debian and OpenEmbedded give them.
+var baseGroups = []string{"root:x:0:", "audio:x:29:", "video:x:44:"}
+
+// Accounts returns the files by which the guest's init finds the owners and
+// groups that udev rules name. A board's root filesystem has them already; a
+// name that no base system knows gets an id of its own here.
+func Accounts(rules []byte) ([]vmtest.File, error) {
+	parsed, err := guest.ParseRules(rules)
+	if err != nil {
+		return nil, err
+	}
+	groups := slices.Clone(baseGroups)
+	users := []string{"root:x:0:0::/:/bin/false"}
+	known := func(table []string, name string) bool {
+		return name == "" || slices.ContainsFunc(table, func(l string) bool { return strings.HasPrefix(l, name+":") })
+	}
+	for i, rule := range parsed {
+		if !known(groups, rule.Group) {
+			groups = append(groups, fmt.Sprintf("%s:x:%d:", rule.Group, 900+i))
+		}
+		if !known(users, rule.Owner) {
+			users = append(users, fmt.Sprintf("%s:x:%d:%d::/:/bin/false", rule.Owner, 900+i, 900+i))
+		}
+	}
+	return []vmtest.File{
+		{Name: "/etc/group", Data: []byte(strings.Join(groups, "\n") + "\n")},
+		{Name: "/etc/passwd", Data: []byte(strings.Join(users, "\n") + "\n")},
+	}, nil
+}
+
+// Initramfs packs the guest's init, its plan and more files into a file.
+func (r *Rig) Initramfs(ctx context.Context, file string, plan guest.Plan, more ...vmtest.File) error {
+	initProgram, err := r.Guest(ctx, "test/guestinit")
+	if err != nil {
+		return err
+	}
+	initFile, err := HostFile("/init", initProgram, 0o755)
+	if err != nil {
+		return err
+	}
+	data, err := plan.Marshal()
+	if err != nil {
+		return err
+	}
+	img, err := vmtest.Initramfs(append([]vmtest.File{initFile, {Name: guest.PlanPath, Data: data}}, more...)...)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, img, 0o644)
+}
+
+// HostFile reads a file of the host into an entry of the initramfs.
+func HostFile(name, file string, mode uint32) (vmtest.File, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return vmtest.File{}, err
+	}
+	return vmtest.File{Name: name, Mode: mode, Data: data}, nil
+}
