@@ -195,7 +195,9 @@ fi
 content() { [ $# -eq 0 ] || cat -- "$@" | sha256sum; }
 short() { sha256sum | cut -c1-16; }
 patch_id=$(content "${patches[@]}" | short)
-config_id=$(for c in "${configs[@]}"; do content "$c"; done | short)
+# Comments of a fragment, such as the name of the file it was made from, make
+# no other kernel.
+config_id=$(grep -hE '^(CONFIG_|# CONFIG_[A-Za-z0-9_]+ is not set)' "${configs[@]}" | short)
 compiler_id=$(echo "$compiler" | short)
 
 case $what in

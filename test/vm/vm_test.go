@@ -397,4 +397,3 @@ func TestGuestExitCodes(t *testing.T) {
 		})
 	}
 }
-
