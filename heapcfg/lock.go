@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 )
 
 // LockVersion is the version of the lock file's format. A reader refuses a
@@ -32,9 +34,21 @@ var ErrLock = errors.New("not a heapctl lock file")
 
 const lockFormat = "dmaheap-lock"
 
-// NewLock makes the lock of a layout.
+// NewLock makes the lock of a layout. File names lose their directories: the
+// same config gives the same lock wherever it was compiled.
 func NewLock(config string, l *Layout) *Lock {
-	return &Lock{Format: lockFormat, Version: LockVersion, Config: config, Heaps: l.Expect(), Layout: *l}
+	k := &Lock{Format: lockFormat, Version: LockVersion, Config: config, Heaps: l.Expect(), Layout: *l}
+	base := func(s *Source) { s.File = s.File[strings.LastIndexByte(s.File, '/')+1:] }
+	base(&k.Layout.Source)
+	k.Layout.Regions = slices.Clone(l.Regions)
+	for i := range k.Layout.Regions {
+		base(&k.Layout.Regions[i].Source)
+	}
+	k.Layout.Occupied = slices.Clone(l.Occupied)
+	for i := range k.Layout.Occupied {
+		base(&k.Layout.Occupied[i].Source)
+	}
+	return k
 }
 
 // Marshal returns the lock file: JSON, indented, the same bytes every time.

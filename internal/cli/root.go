@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+
+// Package cli is the command line of heapctl: one file per verb, each with its
+// flags, its cobra command and its run function. All input and output goes
+// through an [Env], so that a test runs the whole program in-process.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Env is everything a verb may touch outside of its arguments.
+type Env struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Getenv         func(string) string
+}
+
+// Exit codes, a contract that scripts rely on.
+const (
+	ExitOK          = 0 // done, and nothing is wrong
+	ExitFailed      = 1 // a check or a rule failed
+	ExitUsage       = 2 // wrong usage, or input that cannot be read
+	ExitCannotTest  = 3 // permission or a resource was missing
+	ExitUnsupported = 4 // this kernel has no such thing
+)
+
+// An ExitError carries an exit code other than 0. With a nil Err everything
+// has been said already.
+type ExitError struct {
+	Code int
+	Err  error
+}
+
+// Error returns the text of Err.
+func (e *ExitError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("exit code %d", e.Code)
+	}
+	return e.Err.Error()
+}
+
+// Unwrap returns Err.
+func (e *ExitError) Unwrap() error { return e.Err }
+
+// usagef makes an error of wrong usage or unreadable input.
+func usagef(format string, args ...any) error {
+	return &ExitError{ExitUsage, fmt.Errorf(format, args...)}
+}
+
+// Main runs heapctl with the arguments that follow its name and returns the
+// exit code.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return Run(ctx, &Env{stdin, stdout, stderr, os.Getenv}, args)
+}
+
+// Run runs heapctl in an Env and returns the exit code.
+func Run(ctx context.Context, env *Env, args []string) int {
+	root := NewRoot(env)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var exit *ExitError
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.As(err, &exit):
+		if exit.Err != nil {
+			fmt.Fprintf(env.Stderr, "heapctl: %v\n", exit.Err)
+		}
+		return exit.Code
+	}
+	// cobra's own errors are all about usage.
+	fmt.Fprintf(env.Stderr, "heapctl: %v\nRun \"heapctl help\" for the commands and their options.\n", err)
+	return ExitUsage
+}
+
+// NewRoot returns a fresh command tree.
+func NewRoot(env *Env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "heapctl",
+		Short: "DMA memory for a board: from heaps.yaml to a verified boot",
+		Long: `heapctl gives a board its DMA memory.
+
+On the workstation it compiles heaps.yaml against the board's device tree into
+an overlay, a kernel config fragment, device rules and a lock file, and stops
+at everything that would be fatal at boot. On the board it holds the kernel's
+heaps against the lock file and says what is wrong and what to do.
+
+Exit codes:
+  0  done, and nothing is wrong
+  1  a check or a rule failed
+  2  wrong usage, or input that cannot be read
+  3  could not test: permission or a resource is missing
+  4  this kernel does not support it`,
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	const station, board = "station", "board"
+	root.AddGroup(&cobra.Group{ID: station, Title: "On the workstation:"}, &cobra.Group{ID: board, Title: "On the board:"})
+	add := func(group string, cmds ...*cobra.Command) {
+		for _, c := range cmds {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add(station, newCompile(env))
+	return root
+}
+
+// version returns the version the binary was built as. Release builds set it
+// at link time; others carry what the Go toolchain recorded.
+func version() string {
+	if linkedVersion != "" {
+		return linkedVersion
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "devel"
+}
+
+// linkedVersion is set with -ldflags "-X".
+var linkedVersion string
+
+// readFile reads a whole file of at most limit bytes. "-" is standard input.
+func readFile(env *Env, name string, limit int64) ([]byte, error) {
+	var r io.Reader = env.Stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, usagef("%s: %v", name, reason(err))
+		}
+		defer f.Close()
+		r = f
+	}
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, usagef("%s: %v", name, reason(err))
+	}
+	if int64(len(data)) > limit {
+		return nil, usagef("%s: larger than %d MiB", name, limit>>20)
+	}
+	return data, nil
+}
+
+// reason drops the operation and the path that os errors repeat.
+func reason(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/dmaheap/dmaheap/heapcfg/emit"
+)
+
+// writeFiles writes all files into dir, or none: each goes to a temporary name
+// beside its place first, and only when all are on disk are they renamed. What
+// stood there before stays until then.
+func writeFiles(dir string, files []emit.File) (err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("%s: %v", dir, reason(err))
+	}
+	var temps []string
+	defer func() {
+		for _, t := range temps {
+			os.Remove(t)
+		}
+	}()
+	for _, f := range files {
+		t, err := writeTemp(dir, f)
+		if t != "" {
+			temps = append(temps, t)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %v; nothing was written", filepath.Join(dir, f.Name), reason(err))
+		}
+	}
+	for i, f := range files {
+		if err := os.Rename(temps[i], filepath.Join(dir, f.Name)); err != nil {
+			return fmt.Errorf("%s: %v", filepath.Join(dir, f.Name), reason(err))
+		}
+	}
+	temps = nil
+	return nil
+}
+
+// writeTemp writes a file under a hidden name in dir and returns that name,
+// also when it failed half-way.
+func writeTemp(dir string, f emit.File) (string, error) {
+	t, err := os.CreateTemp(dir, "."+f.Name+".*")
+	if err != nil {
+		return "", err
+	}
+	_, err = t.Write(f.Data)
+	if err == nil {
+		err = t.Chmod(0o644)
+	}
+	if err == nil {
+		err = t.Sync()
+	}
+	if cerr := t.Close(); err == nil {
+		err = cerr
+	}
+	return t.Name(), err
+}
