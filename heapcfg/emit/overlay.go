@@ -17,9 +17,8 @@ import (
 func Overlay(l *heapcfg.Layout, base *fdt.Tree) *fdt.Overlay {
 	o := &fdt.Overlay{}
 	labels := labelsOf(l)
-	if root := reservedMemory(l, labels); root != nil {
-		o.Fragments = append(o.Fragments, root)
-	}
+	// Before the heaps are there: to libfdt the path /reserved-memory/linux,cma
+	// would also mean a node linux,cma@a8000000 that stands before it.
 	for i := range l.Regions {
 		if r := &l.Regions[i]; r.Disabled && !r.FromConfig && switchedOff(r, base) {
 			n := &fdt.SourceNode{}
@@ -27,6 +26,9 @@ func Overlay(l *heapcfg.Layout, base *fdt.Tree) *fdt.Overlay {
 			o.Fragments = append(o.Fragments, &fdt.Fragment{TargetPath: r.Source.Path, Node: n,
 				Comment: "named under disable: the kernel skips this region of the base tree"})
 		}
+	}
+	if root := reservedMemory(l, labels); root != nil {
+		o.Fragments = append(o.Fragments, root)
 	}
 	return addDevices(o, l, labels)
 }

@@ -65,6 +65,11 @@ func Rows(l *heapcfg.Layout) []Row {
 	}
 	for i := range rows {
 		for j := range rows {
+			// A /memreserve/ over firmware protects it twice; only what
+			// heaps and regions share is a mistake.
+			if rows[i].Class == Taken && rows[j].Class == Taken {
+				continue
+			}
 			if i != j && rows[i].Range.Overlaps(rows[j].Range) {
 				rows[i].Overlaps = append(rows[i].Overlaps, rows[j].Title)
 			}

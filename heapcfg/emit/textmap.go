@@ -22,11 +22,15 @@ func TextMap(l *heapcfg.Layout) string {
 	banks := heapcfg.MergeRanges(l.Banks)
 	fmt.Fprintf(&b, "%s: %s RAM, kernel %v, %s pages\n", boardName(l), heapcfg.FormatSize(l.RAM()), l.Target.Kernel, heapcfg.FormatSize(l.Target.PageSize))
 	rows := Rows(l)
+	wide := 0
+	for _, r := range rows {
+		wide = max(wide, len(r.Range.Last().String()))
+	}
 	for _, bank := range banks {
-		fmt.Fprintf(&b, "\n%-10s  %-10s  %9s  |%s|\n", "first", "last", "size", center("RAM to scale, "+scale(bank)+" a column", columns))
+		fmt.Fprintf(&b, "\n%-*s  %-*s  %9s  |%s|\n", wide, "first", wide, "last", "size", center("RAM to scale, "+scale(bank)+" a column", columns))
 		for _, r := range rows {
 			if r.Range.Overlaps(bank) {
-				writeRow(&b, r, bar(r, bank))
+				writeRow(&b, r, wide, bar(r, bank))
 			}
 		}
 	}
@@ -39,13 +43,13 @@ func TextMap(l *heapcfg.Layout) string {
 	if len(outside) > 0 {
 		fmt.Fprintf(&b, "\noutside RAM\n")
 		for _, r := range outside {
-			writeRow(&b, r, strings.Repeat(" ", columns))
+			writeRow(&b, r, wide, strings.Repeat(" ", columns))
 		}
 	}
 	if dyn := Unplaced(l); len(dyn) > 0 {
 		fmt.Fprintf(&b, "\nplaced by the kernel at boot\n")
 		for _, r := range dyn {
-			fmt.Fprintf(&b, "%-22s  %9s  |%*s|  %s\n", "", heapcfg.FormatSize(r.Range.Size), columns, "", words(r))
+			fmt.Fprintf(&b, "%*s  %9s  |%*s|  %s\n", 2*wide+2, "", heapcfg.FormatSize(r.Range.Size), columns, "", words(r))
 		}
 	}
 	fmt.Fprintf(&b, "\n# heap   = reserved   + kernel, initrd, firmware   . free   X overlap\n")
@@ -71,8 +75,8 @@ func anyOverlaps(rs []heapcfg.Range, r heapcfg.Range) bool {
 	return false
 }
 
-func writeRow(b *strings.Builder, r Row, bar string) {
-	fmt.Fprintf(b, "%v  %v  %9s  |%s|  %s\n", r.Range.Base, r.Range.Last(), heapcfg.FormatSize(r.Range.Size), bar, words(r))
+func writeRow(b *strings.Builder, r Row, wide int, bar string) {
+	fmt.Fprintf(b, "%*v  %*v  %9s  |%s|  %s\n", wide, r.Range.Base, wide, r.Range.Last(), heapcfg.FormatSize(r.Range.Size), bar, words(r))
 }
 
 func words(r Row) string {

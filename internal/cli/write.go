@@ -24,6 +24,10 @@ func writeFiles(dir string, files []emit.File) (err error) {
 		}
 	}()
 	for _, f := range files {
+		// The one way in which a rename beside its own file still fails.
+		if info, err := os.Lstat(filepath.Join(dir, f.Name)); err == nil && info.IsDir() {
+			return fmt.Errorf("%s: is a directory; nothing was written", filepath.Join(dir, f.Name))
+		}
 		t, err := writeTemp(dir, f)
 		if t != "" {
 			temps = append(temps, t)
