@@ -457,7 +457,10 @@ func (t *Tree) Check() error {
 		}
 	}
 	var c counts
-	return c.check("/", t.Root, 1)
+	if at, err := c.check(t.Root, 1); err != nil {
+		return fmt.Errorf("%w, at %s", err, at)
+	}
+	return nil
 }
 
 // counts is what the limits are held against.
@@ -466,35 +469,40 @@ type counts struct {
 	names, bytes int64
 }
 
-func (c *counts) check(path string, n *Node, depth int) error {
+// check returns an error with the path of the node it is about, which is put
+// together on the way out only.
+func (c *counts) check(n *Node, depth int) (at string, err error) {
 	if err := c.node(depth); err != nil {
-		return fmt.Errorf("%w, at %s", err, path)
+		return "/", err
 	}
 	c.bytes += 12 + int64(len(n.Name)) + 4
 	for _, p := range n.Props {
 		if msg := badPropName(p.Name); msg != "" {
-			return fmt.Errorf("%w: property %q of %s: %s", ErrMalformed, p.Name, path, msg)
+			return "/", fmt.Errorf("%w: property %q: %s", ErrMalformed, p.Name, msg)
 		}
 		if err := c.prop(len(p.Name)); err != nil {
-			return fmt.Errorf("%w, at %s", err, path)
+			return "/", err
 		}
 		c.bytes += 12 + int64(len(p.Value)) + 4
 		if c.bytes+c.names > MaxSize {
-			return fmt.Errorf("%w: more than %d bytes, at property %q of %s", ErrTooLarge, MaxSize, p.Name, path)
+			return "/", fmt.Errorf("%w: more than %d bytes with property %q", ErrTooLarge, MaxSize, p.Name)
 		}
 	}
 	for _, k := range n.Children {
 		if k == nil {
-			return fmt.Errorf("%w: %s has a nil child", ErrMalformed, path)
+			return "/", fmt.Errorf("%w: nil child", ErrMalformed)
 		}
 		if msg := badNodeName(k.Name); msg != "" {
-			return fmt.Errorf("%w: node %q below %s: %s", ErrMalformed, k.Name, path, msg)
+			return "/", fmt.Errorf("%w: child %q: %s", ErrMalformed, k.Name, msg)
 		}
-		if err := c.check(join(path, k.Name), k, depth+1); err != nil {
-			return err
+		if at, err := c.check(k, depth+1); err != nil {
+			if at == "/" {
+				return "/" + k.Name, err
+			}
+			return "/" + k.Name + at, err
 		}
 	}
-	return nil
+	return "", nil
 }
 
 // node counts one node.
