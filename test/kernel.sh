@@ -402,7 +402,7 @@ fi
 	fail 3 "merging the configuration failed, see $work/config.log"
 }
 check_config "$obj/.config"
-run_logged "$label, ${#patches[@]} patches" "$work/build.log" "$total" \
+run_logged "$label, ${#patches[@]} patch(es)" "$work/build.log" "$total" \
 	make -C "$src" "O=$obj" "-j$jobs" Image
 [ -z "${first:-}" ] ||
 	grep -cE '^  (CC|AS|LD|AR|HOSTCC|HOSTLD) ' "$work/build.log" >"$cache/build/objects-$flavour"

@@ -254,7 +254,7 @@ func TestSPDX(t *testing.T) {
 		if strings.HasPrefix(f, "kernel-patches/") {
 			want = "GPL-2.0-only"
 		}
-		if got := strings.Trim(string(m[1]), " */-->\r"); !strings.HasPrefix(got, want) {
+		if got := strings.Trim(string(m[1]), " */->\r"); !strings.HasPrefix(got, want) {
 			t.Errorf("%s: license %q, want %s", f, got, want)
 		}
 	}
