@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dmaheap/dmaheap/internal/vmtest"
 	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
@@ -67,6 +68,7 @@ func (r *Rig) output(ctx context.Context, stderr io.Writer, env []string, argv .
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	// A script gets a chance to end its own children.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
 	cmd.Dir = r.Root
 	cmd.Env = append(os.Environ(), env...)
 	var out, said bytes.Buffer
