@@ -3,6 +3,12 @@
 package cli
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
 	"github.com/dmaheap/dmaheap/heapcfg"
 	"github.com/dmaheap/dmaheap/heapcfg/fdt"
 )
@@ -68,5 +74,86 @@ func loadPlan(env *Env, name, base, kernel string) (*plan, error) {
 	p.findings = append(p.findings, findings...)
 	p.findings = append(p.findings, heapcfg.Lint(p.layout)...)
 	heapcfg.SortFindings(p.findings)
+	return p, nil
+}
+
+// sourceFlags say how a Layout is read from a file.
+type sourceFlags struct {
+	base     string
+	overlays []string
+	kernel   string
+	page     string
+	patched  bool
+}
+
+func (f *sourceFlags) add(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringVarP(&f.base, "base", "b", "", "device tree blob of the board, where FILE is a heaps.yaml")
+	fl.StringArrayVar(&f.overlays, "overlay", nil, "overlay to apply first, where FILE is a device tree (may be repeated)")
+	fl.StringVar(&f.kernel, "kernel", "", "target kernel version (default: the config's, the lock's, or 6.12)")
+	fl.StringVar(&f.page, "page-size", "4KiB", "page size of the target kernel, where FILE is a device tree")
+	fl.BoolVar(&f.patched, "patched", true, "the kernel has the project's patches, where FILE is a device tree")
+}
+
+// loadSource reads a Layout from whatever a file holds: a config, a device
+// tree, a lock file, or the directory of a live tree.
+func loadSource(env *Env, name string, f sourceFlags) (*plan, error) {
+	ext := filepath.Ext(name)
+	if ext == ".yaml" || ext == ".yml" {
+		if f.base == "" {
+			return nil, usagef("%s: a config needs --base, the device tree of its board", name)
+		}
+		return loadPlan(env, name, f.base, f.kernel)
+	}
+	target := heapcfg.DefaultTarget()
+	target.Patched = f.patched
+	var err error
+	if f.kernel != "" {
+		if target.Kernel, err = heapcfg.ParseVersion(f.kernel); err != nil {
+			return nil, usagef("--kernel: %v", err)
+		}
+	}
+	if target.PageSize, err = heapcfg.ParseSize(f.page); err != nil {
+		return nil, usagef("--page-size: %v", err)
+	}
+	p := &plan{}
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		if p.tree, err = fdt.FromFS(os.DirFS(name)); err != nil {
+			return nil, usagef("%s: %v", name, err)
+		}
+	} else {
+		data, err := readFile(env, name, maxInput)
+		if err != nil {
+			return nil, err
+		}
+		if heapcfg.IsLock(data) {
+			k, err := heapcfg.ParseLock(data)
+			if err != nil {
+				return nil, usagef("%s: %v", name, err)
+			}
+			if f.kernel != "" {
+				k.Layout.Target.Kernel = target.Kernel
+			}
+			p.layout = &k.Layout
+			p.findings = heapcfg.Lint(p.layout)
+			return p, nil
+		}
+		if p.tree, err = fdt.Parse(data); err != nil {
+			return nil, usagef("%s: %v", name, err)
+		}
+	}
+	for _, o := range f.overlays {
+		tree, err := loadTree(env, o)
+		if err != nil {
+			return nil, err
+		}
+		if p.tree, err = fdt.Apply(p.tree, tree); err != nil {
+			return nil, usagef("%s: %s", o, strings.TrimPrefix(err.Error(), "fdt: "))
+		}
+	}
+	p.layout, p.findings = heapcfg.FromTree(name, p.tree, target)
+	if p.layout != nil {
+		p.findings = append(p.findings, heapcfg.Lint(p.layout)...)
+	}
 	return p, nil
 }

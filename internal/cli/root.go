@@ -119,7 +119,7 @@ Exit codes:
 			root.AddCommand(c)
 		}
 	}
-	add(station, newCompile(env))
+	add(station, newCompile(env), newLint(env), newMap(env), newExplain(env))
 	return root
 }
 
