@@ -216,7 +216,7 @@ func (l *Layout) region(name string, n *fdt.Node) Region {
 }
 
 // PropWriteCombine lets the CPU map a no-map carveout write-combined.
-const PropWriteCombine = "linux,write-combine"
+const PropWriteCombine = "write-combining"
 
 // dynamic reads a region that the kernel places itself. The lengths follow
 // drivers/of/of_reserved_mem.c, __reserved_mem_alloc_size: size has the root's
