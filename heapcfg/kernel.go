@@ -121,6 +121,10 @@ func (t Target) MaxCMAAreas() int {
 	}
 }
 
+// NeedsCMARegions reports whether it is the project's patches that make a heap
+// of each CMA region, and not the kernel itself, as it does since 6.19.
+func (t Target) NeedsCMARegions() bool { return t.Patched && t.Kernel.Before(v6_19) }
+
 // PerRegionCMA reports whether every reusable shared-dma-pool is a heap of its
 // own, and not only the default one.
 func (t Target) PerRegionCMA() bool { return t.Patched || !t.Kernel.Before(v6_19) }

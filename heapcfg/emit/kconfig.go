@@ -34,8 +34,11 @@ func Symbols(l *heapcfg.Layout) []Symbol {
 		out = append(out,
 			Symbol{"CMA", "y", "reusable regions"},
 			Symbol{"DMA_CMA", "y", "reads shared-dma-pool nodes"},
-			Symbol{"DMABUF_HEAPS_CMA", "y", "a heap for each CMA region"},
+			Symbol{"DMABUF_HEAPS_CMA", "y", "the heap of the default CMA area"},
 		)
+		if l.Target.NeedsCMARegions() {
+			out = append(out, Symbol{"DMABUF_HEAPS_CMA_REGIONS", "y", "a heap for each CMA region, from kernel-patches"})
+		}
 		if areas := l.Target.CMAAreas; areas > 0 {
 			out = append(out, Symbol{"CMA_AREAS", fmt.Sprint(areas), "stated under target.kconfig"})
 		}
