@@ -57,6 +57,12 @@ func (h *Heap) AllocFlags(size uint64, mode Access, heapFlags uint64) (*Buffer, 
 // everything else has a method of its own.
 func (h *Heap) Ioctl(request uint32, arg []byte) error { return h.ioctl(request, arg) }
 
+// AllocRequest returns the number of DMA_HEAP_IOCTL_ALLOC for an argument of
+// size bytes. The kernel takes shorter and longer ones than its own, so that
+// programs built from older and newer headers keep working; together with
+// Ioctl this lets a test see that it does. It is 0 where there is no Linux.
+func AllocRequest(size uintptr) uint32 { return allocRequest(size) }
+
 // Close closes the device node. Buffers allocated from the heap stay valid.
 func (h *Heap) Close() error { return closeFile(h.file) }
 

@@ -40,6 +40,8 @@ func (b *Buffer) mapRange(_, _ uint64, _ Access) (*Mapping, error) {
 	return nil, unsupported(OpMap, b.heap)
 }
 
+func allocRequest(uintptr) uint32 { return 0 }
+
 func unmap([]byte) error                        { return unsupported(OpUnmap, "") }
 func closeFile(f *os.File) error                { return f.Close() }
 func sendFile(syscall.Conn, *Buffer) error      { return unsupported(OpSend, "") }

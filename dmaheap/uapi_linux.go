@@ -50,7 +50,7 @@ func ioc(dir uint32, kind byte, nr, size uintptr) uint32 {
 	return dir<<iocDirShift | uint32(size)<<16 | uint32(kind)<<8 | uint32(nr)
 }
 
-func ioctlAlloc() uint32          { return iowr('H', 0, unsafe.Sizeof(allocationData{})) }
+func ioctlAlloc() uint32          { return allocRequest(unsafe.Sizeof(allocationData{})) }
 func ioctlSync() uint32           { return iow('b', 0, unsafe.Sizeof(syncData{})) }
 func ioctlSetName() uint32        { return iow('b', 1, unsafe.Sizeof(uintptr(0))) }
 func ioctlExportSyncFile() uint32 { return iowr('b', 2, unsafe.Sizeof(exportSyncFileData{})) }
@@ -65,3 +65,5 @@ const (
 
 // maxName is DMA_BUF_NAME_LEN, its terminating NUL included.
 const maxName = 32
+
+func allocRequest(size uintptr) uint32 { return iowr('H', 0, size) }
