@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: MIT
+
+// Package check holds a booted board against what was meant: the heaps of a
+// lock file, or of the live device tree.
+//
+// A full run takes all memory of every heap for a moment. Whoever else needs a
+// heap meanwhile, a running camera or display, gets ENOMEM. A quick run takes
+// a quarter of what is free, and at most 16 MiB at once.
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dmaheap/dmaheap/dmaheap"
+	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/internal/report"
+	"github.com/dmaheap/dmaheap/internal/sysinfo"
+)
+
+// The share of a heap's free memory that a quick run takes, and its most.
+const (
+	quickShare = 4
+	quickMost  = 16 * heapcfg.MiB
+)
+
+// defaultPatience is how long one check may take before the kernel counts as
+// stuck: a broken region can make an allocation spin for ever.
+const defaultPatience = 90 * time.Second
+
+// Options choose what is tested.
+type Options struct {
+	Full  bool     // take everything each heap has
+	Heaps []string // only these, by node name or short name
+	// Patience bounds one check; 0 takes 90 seconds.
+	Patience time.Duration
+}
+
+// A Run is one comparison of a board with a lock.
+type run struct {
+	ctx    context.Context
+	board  *sysinfo.Board
+	dev    Device
+	lock   *heapcfg.Lock
+	o      Options
+	emit   func(report.Result)
+	rep    *report.Report
+	nodes  []sysinfo.Node
+	layout *heapcfg.Layout // of the live tree; nil if it cannot be read
+}
+
+// A Def describes a check: its id is a promise, its title is for people.
+type Def struct{ ID, Title string }
+
+// A check is one row of the tables: what it needs decides when it is skipped.
+type check struct {
+	Def
+	needs need
+	fn    func(*target) outcome
+}
+
+// need is what must hold for a check to make sense.
+type need int
+
+const (
+	needNode  need = iota // the device node
+	needOpen              // an open heap
+	needMap               // memory that the CPU may see
+	needWhole             // --full
+)
+
+// outcome is what a check found; the runner adds id, title and heap.
+type outcome struct {
+	status   report.Status
+	message  string
+	expected string
+	found    string
+	evidence string
+	advice   string
+	blocked  bool
+	measured []report.Measurement
+}
+
+func pass(format string, args ...any) outcome {
+	return outcome{status: report.Pass, message: fmt.Sprintf(format, args...)}
+}
+
+func fail(format string, args ...any) outcome {
+	return outcome{status: report.Fail, message: fmt.Sprintf(format, args...)}
+}
+
+func warn(format string, args ...any) outcome {
+	return outcome{status: report.Warn, message: fmt.Sprintf(format, args...)}
+}
+
+func skip(format string, args ...any) outcome {
+	return outcome{status: report.Skip, message: fmt.Sprintf(format, args...)}
+}
+
+// blocked is a skip that more rights or resources would have made a test.
+func blocked(format string, args ...any) outcome {
+	o := skip(format, args...)
+	o.blocked = true
+	return o
+}
+
+// because adds what was wanted, what was there and where it was read.
+func (o outcome) because(expected, found, evidence string) outcome {
+	o.expected, o.found, o.evidence = expected, found, evidence
+	return o
+}
+
+func (o outcome) advise(format string, args ...any) outcome {
+	o.advice = fmt.Sprintf(format, args...)
+	return o
+}
+
+func (o outcome) measure(name string, value float64, unit string) outcome {
+	o.measured = append(o.measured, report.Measurement{Name: name, Value: value, Unit: unit})
+	return o
+}
+
+// The checks of the board, in the order of the run. Their functions are
+// methods of run.
+var (
+	defSupported  = Def{"heaps-supported", "the kernel has DMA-BUF heaps"}
+	defTree       = Def{"tree-matches", "the kernel was booted with the device tree that was meant"}
+	defUnexpected = Def{"heap-unexpected", "there is no heap that nobody asked for"}
+	defPresent    = Def{"heap-present", "the heap exists under its name"}
+)
+
+// heapChecks returns the checks of one heap that is there, in the order of the
+// run. What tells most about why the rest may fail comes first.
+func heapChecks() []check {
+	return []check{
+		{Def{"heap-mode", "the device node has the mode that was meant"}, needNode, (*target).mode},
+		{Def{"heap-owner", "the device node has the owner that was meant"}, needNode, (*target).owner},
+		{Def{"heap-group", "the device node has the group that was meant"}, needNode, (*target).group},
+		{Def{"heap-link", "the short name leads to the heap"}, needNode, (*target).link},
+		{Def{"heap-access", "the caller may open the heap"}, needNode, (*target).access},
+		{Def{"heap-size", "the heap has the size that was meant"}, needNode, (*target).size},
+		{Def{"heap-place", "the heap lies where it was meant to, in reserved memory"}, needNode, (*target).place},
+		{Def{"heap-free", "the heap is not held or fragmented by others"}, needNode, (*target).free},
+		{Def{"alloc-page", "the smallest allocation is one page"}, needOpen, (*target).allocPage},
+		{Def{"alloc-sizes", "allocation from one page up to the share of this run"}, needOpen, (*target).allocSizes},
+		{Def{"bad-args", "wrong arguments are refused"}, needOpen, (*target).badArgs},
+		{Def{"struct-size", "programs built from older and newer headers work"}, needOpen, (*target).structSize},
+		{Def{"mmap-refused", "device-only memory cannot be mapped"}, needOpen, (*target).mmapRefused},
+		{Def{"zeroed", "new buffers hold no old bytes"}, needMap, (*target).zeroed},
+		{Def{"write-read", "what is written is read back through another mapping"}, needMap, (*target).writeRead},
+		{Def{"mmap-partial", "mapping with offset and partial length"}, needMap, (*target).mmapPartial},
+		{Def{"mmap-beyond", "mapping past the end is refused"}, needMap, (*target).mmapBeyond},
+		{Def{"mmap-readonly", "a read-only buffer cannot be mapped for writing"}, needMap, (*target).mmapReadOnly},
+		{Def{"sync", "CPU access begins and ends, and wrong flags are refused"}, needMap, (*target).sync},
+		{Def{"zeroed-reuse", "memory is zeroed before it is used again"}, needMap, (*target).zeroedReuse},
+		{Def{"no-alias", "no two live buffers share a byte"}, needMap, (*target).noAlias},
+		{Def{"fd-pass", "a buffer survives being passed on and its first owner closing it"}, needOpen, (*target).fdPass},
+		{Def{"alloc-largest", "one buffer as large as the region allows"}, needWhole, (*target).allocLargest},
+		{Def{"alloc-exhaust", "exhaustion gives ENOMEM, and everything comes back"}, needWhole, (*target).allocExhaust},
+		{Def{"fd-leak", "no descriptor was left open"}, needOpen, (*target).fdLeak},
+	}
+}
+
+// Defs returns all checks in the order of a run, for help and documentation.
+func Defs() []Def {
+	out := []Def{defSupported, defTree, defPresent}
+	for _, c := range heapChecks() {
+		out = append(out, c.Def)
+	}
+	return append(out, defUnexpected)
+}
+
+// ErrNoSuchHeap is returned when Options name a heap that is neither expected
+// nor there.
+var ErrNoSuchHeap = errors.New("no such heap")
+
+// Run holds the board against the lock. emit gets each result as soon as it is
+// there; the report gets all of them. head is filled with what the run is
+// about before the first result.
+func Run(ctx context.Context, board *sysinfo.Board, dev Device, lock *heapcfg.Lock, o Options,
+	head func(*report.Report), emit func(report.Result)) (*report.Report, error) {
+	if o.Patience == 0 {
+		o.Patience = defaultPatience
+	}
+	r := &run{ctx: ctx, board: board, dev: dev, lock: lock, o: o, emit: emit, rep: &report.Report{}}
+	start := time.Now()
+	nodes, nodesErr := board.Nodes()
+	r.nodes = nodes
+	if err := r.known(); err != nil {
+		return nil, err
+	}
+	head(r.rep)
+	r.liveLayout()
+	if r.supported(nodesErr) {
+		r.treeMatches()
+		r.heaps()
+		r.unexpected()
+	}
+	r.rep.Interrupted = ctx.Err() != nil
+	for _, s := range board.Sources() {
+		src := report.Source{Name: s.Name, Path: s.Path}
+		if s.Err != nil {
+			src.Error = sysinfo.Reason(s.Err)
+		}
+		r.rep.Sources = append(r.rep.Sources, src)
+	}
+	r.rep.Finish(time.Since(start).Seconds())
+	return r.rep, nil
+}
+
+// known refuses --heap with a name that means nothing here: a run that tests
+// nothing because of a typing error must not look like a good one.
+func (r *run) known() error {
+	for _, want := range r.o.Heaps {
+		ok := slices.ContainsFunc(r.lock.Heaps, func(e heapcfg.Expected) bool { return e.Name == want || e.Short == want }) ||
+			slices.ContainsFunc(r.nodes, func(n sysinfo.Node) bool { return n.Name == want })
+		if !ok {
+			return fmt.Errorf("%w: %q is neither expected nor there; expected: %s", ErrNoSuchHeap, want, names(r.lock.Heaps))
+		}
+	}
+	return nil
+}
+
+func names(heaps []heapcfg.Expected) string {
+	var out []string
+	for _, e := range heaps {
+		out = append(out, e.Name)
+	}
+	if len(out) == 0 {
+		return "none"
+	}
+	return strings.Join(out, ", ")
+}
+
+// wanted reports whether --heap lets a heap through.
+func (r *run) wanted(e heapcfg.Expected) bool {
+	return len(r.o.Heaps) == 0 || slices.ContainsFunc(r.o.Heaps, func(s string) bool { return s == e.Name || s == e.Short && s != "" })
+}
+
+// put adds a result and shows it.
+func (r *run) put(d Def, heap string, o outcome, took time.Duration) {
+	res := r.rep.Add(report.Result{
+		ID: d.ID, Title: d.Title, Heap: heap, Status: o.status, Message: o.message,
+		Expected: o.expected, Found: o.found, Evidence: o.evidence, Advice: o.advice,
+		Blocked: o.blocked, Measurements: o.measured, Seconds: took.Seconds(),
+	})
+	r.emit(res)
+}
+
+// heaps checks every expected heap. One that is missing gives one failure with
+// its cause; what hangs on it is skipped.
+func (r *run) heaps() {
+	for _, e := range r.lock.Heaps {
+		if r.ctx.Err() != nil {
+			return
+		}
+		if !r.wanted(e) {
+			continue
+		}
+		start := time.Now()
+		node, o := r.present(e)
+		r.put(defPresent, label(e), o, time.Since(start))
+		t := &target{run: r, exp: e, node: node}
+		t.usage = r.board.Usage(e.Name, r.areas(e)...)
+		why := ""
+		if o.status == report.Fail {
+			why = "the heap is missing"
+		}
+		t.runAll(why)
+	}
+}
+
+// label is how results name a heap: by its node name, which is unique.
+func label(e heapcfg.Expected) string { return e.Name }
+
+// areas returns the names the CMA area behind a heap may have beside the
+// heap's own.
+func (r *run) areas(e heapcfg.Expected) []string {
+	if e.Kind != heapcfg.CMA {
+		return nil
+	}
+	if e.SharedWith != "" {
+		return []string{e.SharedWith}
+	}
+	if e.Name == heapcfg.DefaultCMAName {
+		return []string{"reserved", "linux,cma"}
+	}
+	return nil
+}
+
+// target is one heap under test.
+type target struct {
+	*run
+	exp   heapcfg.Expected
+	node  sysinfo.Node
+	usage sysinfo.Usage
+	heap  Heap
+	files int // descriptors before the heap was opened
+}
+
+// runAll runs the checks of a heap. With why set all of them are skipped.
+func (t *target) runAll(why string) {
+	opened := false
+	blockedBy := false
+	for _, c := range heapChecks() {
+		if t.ctx.Err() != nil {
+			break
+		}
+		if !t.applies(c) {
+			continue
+		}
+		if why == "" && c.needs != needNode && !opened {
+			opened = true
+			why, blockedBy = t.open()
+		}
+		start := time.Now()
+		var o outcome
+		switch {
+		case why != "":
+			o = skip("%s", why)
+			o.blocked = blockedBy
+		case c.needs == needWhole && !t.o.Full:
+			o = skip("takes the whole heap; run with --full")
+		default:
+			var stuck bool
+			if o, stuck = t.guarded(c.fn); stuck {
+				why = "the kernel is stuck in " + c.ID
+			}
+		}
+		t.put(c.Def, label(t.exp), o, time.Since(start))
+	}
+	if t.heap != nil && !strings.HasPrefix(why, "the kernel is stuck") {
+		t.heap.Close()
+	}
+}
+
+// applies leaves out the checks that have no meaning for the heap: nothing was
+// stated, or it is of another kind.
+func (t *target) applies(c check) bool {
+	deviceOnly := t.exp.Access == heapcfg.DeviceOnly
+	switch c.ID {
+	case "heap-mode":
+		return t.exp.Mode != 0
+	case "heap-owner":
+		return t.exp.Owner != ""
+	case "heap-group":
+		return t.exp.Group != ""
+	case "heap-link":
+		return t.exp.Short != ""
+	case "heap-size", "heap-place", "heap-free", "alloc-largest", "alloc-exhaust":
+		return t.exp.Kind != heapcfg.System
+	case "mmap-refused":
+		return deviceOnly
+	}
+	return c.needs != needMap || !deviceOnly
+}
+
+// open opens the heap for the function checks. It returns the reason they
+// cannot run.
+func (t *target) open() (why string, blocked bool) {
+	if !t.board.Live {
+		return "the board is a copy, not this machine", false
+	}
+	var err error
+	if t.files, err = t.dev.OpenFiles(); err != nil {
+		t.files = -1
+	}
+	if t.heap, err = t.dev.Open(t.exp.Name); err != nil {
+		return fmt.Sprintf("cannot open the heap: %v", err), errors.Is(err, dmaheap.ErrPermission)
+	}
+	return "", false
+}
+
+// guarded runs one check, turns a memory fault into a failure, and gives up on
+// a kernel that does not answer.
+func (t *target) guarded(fn func(*target) outcome) (o outcome, stuck bool) {
+	done := make(chan outcome, 1)
+	go func() {
+		// A mapping that the kernel does not back faults. That is a
+		// finding about the board, not the end of this program.
+		debug.SetPanicOnFault(true)
+		defer func() {
+			if e := recover(); e != nil {
+				at, ok := e.(interface {
+					error
+					Addr() uintptr
+				})
+				if !ok {
+					panic(e)
+				}
+				done <- fail("touching the mapped memory faulted").
+					because("memory behind the whole mapping", fmt.Sprintf("%v at %#x", at, at.Addr()), "mmap of the buffer").
+					advise("the heap's driver does not back its mapping, or the region has no RAM behind it: see dmesg")
+			}
+		}()
+		done <- fn(t)
+	}()
+	timer := time.NewTimer(t.o.Patience)
+	defer timer.Stop()
+	select {
+	case o := <-done:
+		return o, false
+	case <-timer.C:
+		return fail("the kernel did not answer within %v", t.o.Patience).
+			because("an answer", "none", "ioctl or mmap of "+t.node.Path()).
+			advise("the region may lie over the kernel or the initrd: compare /proc/iomem with the lock, and see dmesg"), true
+	}
+}

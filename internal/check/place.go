@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+
+package check
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/internal/sysinfo"
+)
+
+// size holds what the kernel says the heap has against what was promised.
+func (t *target) size() outcome {
+	u := t.usage
+	if t.exp.Range.Size == 0 {
+		return skip("the lock does not say how large it is")
+	}
+	if !u.Size.Known() {
+		return skip("this kernel does not tell the size of the heap; --full measures it")
+	}
+	want, got := t.exp.Range.Size, u.Size.Value
+	o := pass("%s", heapcfg.FormatSize(got))
+	if got != want {
+		o = fail("the heap has %s, not %s", heapcfg.FormatSize(got), heapcfg.FormatSize(want)).
+			because(heapcfg.FormatSize(want), heapcfg.FormatSize(got), u.Size.From).
+			advise("install the overlay and the lock of one and the same compile run; a size that the kernel rounds must be a multiple of %s",
+				heapcfg.FormatSize(t.board.Target().CMAAlign()))
+	}
+	return o.measure("size", float64(got), "bytes")
+}
+
+// place looks for the heap's memory where it was meant to be.
+func (t *target) place() outcome {
+	if t.exp.Dynamic || t.exp.Range.Size == 0 {
+		return skip("the kernel chooses the place of this heap")
+	}
+	if b := t.usage.Base; b.Known() && b.Value != uint64(t.exp.Range.Base) {
+		return fail("the heap lies at %v, not at %v", heapcfg.Addr(b.Value), t.exp.Range.Base).
+			because(t.exp.Range.Base.String(), heapcfg.Addr(b.Value).String(), b.From).
+			advise("install the overlay and the lock of one and the same compile run")
+	}
+	place, err := t.board.Placed(t.exp.Range)
+	if err != nil {
+		if t.usage.Base.Known() {
+			return pass("at %v", t.exp.Range.Base)
+		}
+		return blocked("/proc/iomem: %s", sysinfo.Reason(err))
+	}
+	const evidence = "/proc/iomem"
+	switch place {
+	case sysinfo.PlaceReserved:
+		return pass("%v is reserved", t.exp.Range)
+	case sysinfo.PlaceOutside:
+		if !t.usage.Base.Known() && t.exp.Kind != heapcfg.CMA {
+			// A no-map region at the edge of RAM leaves no trace on
+			// kernels before 6.12, which drop it from the list.
+			return warn("the kernel's memory map has nothing at %v", t.exp.Range).because("a reserved range", string(place), evidence).
+				advise("see in dmesg whether the region is inside of RAM; heapctl lint on the live tree tells")
+		}
+		return fail("there is no RAM at %v", t.exp.Range).because("a reserved range within RAM", string(place), evidence).
+			advise("move the region into RAM: leave its address out of heaps.yaml and let the compiler place it")
+	}
+	return fail("the kernel did not keep %v from other use: it is %s", t.exp.Range, place).because("reserved", string(place), evidence).
+		advise("see dmesg for the region: dmesg | grep -e 'reserved mem' -e cma")
+}
+
+// alignSlack is what the largest block may fall short of a CMA area because
+// the kernel aligns large buffers: CONFIG_CMA_ALIGNMENT is 8 unless changed,
+// and so 256 pages (mm/Kconfig).
+func (t *target) alignSlack() uint64 {
+	if t.exp.Kind != heapcfg.CMA {
+		return 0
+	}
+	return 256 * t.board.PageSize
+}
+
+// free tells who else holds the heap, and whether it is fragmented. In a quick
+// run a busy heap is worth a warning only: cameras may be running.
+func (t *target) free() outcome {
+	u := t.usage
+	if !u.Used.Known() && !u.Largest.Known() {
+		return skip("this kernel does not tell how much of the heap is used")
+	}
+	size := t.exp.Range.Size
+	if u.Size.Known() {
+		size = u.Size.Value
+	}
+	bad := warn
+	if t.o.Full {
+		bad = fail
+	}
+	o := outcome{}
+	free := size - min(u.Used.Value, size)
+	switch {
+	case u.Largest.Known() && u.Used.Known() && free >= size/2 && u.Largest.Value < free/2:
+		o = bad("fragmented: %s are free, but the largest block has only %s", heapcfg.FormatSize(free), heapcfg.FormatSize(u.Largest.Value)).
+			because("one free block of about "+heapcfg.FormatSize(free), heapcfg.FormatSize(u.Largest.Value), u.Largest.From).
+			advise("allocate large buffers first and keep them, or give them a heap of their own; a carveout does not fragment through other users of the memory%s", t.heldBy())
+	case u.Used.Known() && free < size/2:
+		o = bad("%s of %s are in use%s", heapcfg.FormatSize(u.Used.Value), heapcfg.FormatSize(size), t.heldBy()).
+			because("at least half of the heap free", heapcfg.FormatSize(free)+" free", u.Used.From).
+			advise("end the programs that hold it, or make the heap larger in heaps.yaml")
+	case u.Used.Known():
+		o = pass("%s of %s are in use", heapcfg.FormatSize(u.Used.Value), heapcfg.FormatSize(size))
+	default:
+		o = pass("the largest free block has %s", heapcfg.FormatSize(u.Largest.Value))
+	}
+	if u.Used.Known() {
+		o = o.measure("used", float64(u.Used.Value), "bytes")
+	}
+	if u.Largest.Known() {
+		o = o.measure("largest_free", float64(u.Largest.Value), "bytes")
+	}
+	return o
+}
+
+// heldBy names the processes that hold buffers of the heap.
+func (t *target) heldBy() string {
+	holders, hidden, err := t.board.Holders()
+	if err != nil {
+		return ""
+	}
+	var out []string
+	for _, h := range holders {
+		if h.Heap == t.exp.Name || h.Heap == t.exp.SharedWith {
+			out = append(out, fmt.Sprintf("%s[%d] %s in %d buffers", h.Comm, h.PID, heapcfg.FormatSize(h.Bytes), h.Buffers))
+		}
+	}
+	switch {
+	case len(out) > 0:
+		return "; held by " + strings.Join(out, ", ")
+	case hidden > 0:
+		return "; by processes of other users, which only root can see"
+	}
+	return "; by the kernel's own drivers"
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+
+//go:build !linux
+
+package check
+
+import (
+	"os"
+
+	"github.com/dmaheap/dmaheap/dmaheap"
+)
+
+func socketPair() (a, b *os.File, err error) { return nil, nil, dmaheap.ErrUnsupported }
