@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: MIT
+
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/internal/check"
+	"github.com/dmaheap/dmaheap/internal/report"
+	"github.com/dmaheap/dmaheap/internal/sysinfo"
+)
+
+// defaultLock is where the image build puts the lock file.
+const defaultLock = "/etc/dmaheap/heaps.lock.json"
+
+type checkFlags struct {
+	lock    string
+	format  string
+	file    string
+	full    bool
+	quick   bool
+	heaps   []string
+	root    string
+	verbose bool
+	list    bool
+}
+
+func newCheck(env *Env) *cobra.Command {
+	var f checkFlags
+	c := &cobra.Command{
+		Use:   "check [heaps.lock.json]",
+		Short: "Hold the heaps of this board against what was meant",
+		Long: `Hold the heaps of this board against what was meant, and say what is wrong and
+what to do about it.
+
+What was meant is in the lock file that "heapctl compile" wrote; without an
+argument it is ` + defaultLock + `, and without that file it is
+what the live device tree asks for.
+
+A quick run, the default, takes at most a quarter of what is free in each heap,
+and 16MiB at once. A full run takes everything each heap has for a moment:
+whoever else needs memory of a heap meanwhile gets ENOMEM.
+
+Exit codes:
+  0  nothing is wrong
+  1  a check failed
+  2  wrong usage, or a lock file that cannot be read
+  3  something could not be tested: permission or a resource is missing
+  4  this kernel has no heaps`,
+		Example: `  heapctl check
+  heapctl check --full heaps.lock.json
+  heapctl check --heap video -o junit > video.xml
+  heapctl check -o prom --file /var/lib/node_exporter/dmaheap.prom`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return f.run(c.Context(), env, args)
+		},
+	}
+	fl := c.Flags()
+	fl.StringVar(&f.lock, "lock", "", "the lock file, as the argument does")
+	fl.StringVarP(&f.format, "output", "o", "text", "how the result is written: "+strings.Join(report.Formats(), ", "))
+	fl.StringVar(&f.file, "file", "", "write the result into this file, in one step, instead of standard output")
+	fl.BoolVar(&f.full, "full", false, "take all memory of every heap: largest block, exhaustion, recovery")
+	fl.BoolVar(&f.quick, "quick", false, "take a quarter at most, and let running users be (the default)")
+	fl.StringArrayVar(&f.heaps, "heap", nil, "check this heap only, by node name or short name (may be repeated)")
+	fl.StringVar(&f.root, "root", "/", "examine a copy of a board's files below this directory; memory is not tested then")
+	fl.BoolVarP(&f.verbose, "verbose", "v", false, "show also what was read without trouble")
+	fl.BoolVar(&f.list, "list-checks", false, "list the checks and what each is about")
+	c.MarkFlagsMutuallyExclusive("full", "quick")
+	return c
+}
+
+func (f *checkFlags) run(ctx context.Context, env *Env, args []string) error {
+	if f.list {
+		for _, d := range check.Defs() {
+			fmt.Fprintf(env.Stdout, "%-18s %s\n", d.ID, d.Title)
+		}
+		return nil
+	}
+	if !slices.Contains(report.Formats(), f.format) {
+		return usagef("unknown output format %q; use one of %s", f.format, strings.Join(report.Formats(), ", "))
+	}
+	board := openBoard(f.root)
+	lock, against, err := f.expectation(env, board, args)
+	if err != nil {
+		return err
+	}
+	o := report.Options{Color: f.file == "" && useColor(env), Verbose: f.verbose}
+	// Text appears as the run goes on; every other format needs the whole.
+	var text *report.Text
+	if f.format == "text" && f.file == "" {
+		text = report.NewText(env.Stdout, o)
+	}
+	head := func(r *report.Report) {
+		describeBoard(r, board, lock, against, f.full)
+		if text != nil {
+			_ = text.Start(r)
+		}
+	}
+	emit := func(res report.Result) {
+		if text != nil {
+			_ = text.Result(&res)
+		}
+	}
+	if f.full && f.root == "/" {
+		fmt.Fprintln(env.Stderr, "heapctl: a full check takes all memory of every heap for a moment")
+	}
+	r, err := check.Run(ctx, board, check.Kernel{}, lock, check.Options{Full: f.full, Heaps: f.heaps}, head, emit)
+	if err != nil {
+		return usagef("%v", err)
+	}
+	if err := f.write(env, r, text, o); err != nil {
+		return &ExitError{ExitCannotTest, err}
+	}
+	if code := r.Summary.Exit; code != ExitOK {
+		return &ExitError{Code: code}
+	}
+	return nil
+}
+
+func (f *checkFlags) write(env *Env, r *report.Report, text *report.Text, o report.Options) error {
+	switch {
+	case text != nil:
+		return text.End(r)
+	case f.file == "":
+		return report.Write(env.Stdout, r, f.format, o)
+	}
+	var buf bytes.Buffer
+	if err := report.Write(&buf, r, f.format, o); err != nil {
+		return err
+	}
+	return replaceFile(f.file, buf.Bytes())
+}
+
+// expectation returns what the board is held against, and where it is from.
+func (f *checkFlags) expectation(env *Env, board *sysinfo.Board, args []string) (*heapcfg.Lock, string, error) {
+	name := filepath.Join(f.root, defaultLock)
+	if len(args) > 0 {
+		if f.lock != "" && f.lock != args[0] {
+			return nil, "", usagef("two lock files: %s and %s", f.lock, args[0])
+		}
+		name = args[0]
+	} else if f.lock != "" {
+		name = f.lock
+	} else if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		return f.fromTree(board)
+	}
+	data, err := readFile(env, name, 4<<20)
+	if err != nil {
+		return nil, "", err
+	}
+	lock, err := heapcfg.ParseLock(data)
+	if err != nil {
+		return nil, "", usagef("%s: %v", name, err)
+	}
+	return lock, name, nil
+}
+
+// fromTree takes the live device tree for what was meant.
+func (f *checkFlags) fromTree(board *sysinfo.Board) (*heapcfg.Lock, string, error) {
+	tree, err := board.Tree()
+	if err != nil {
+		return nil, "", usagef("nothing to hold the board against: no %s, and %s: %s", defaultLock, sysinfo.TreePath, sysinfo.Reason(err))
+	}
+	layout, findings := heapcfg.FromTree(sysinfo.TreePath, tree, board.Target())
+	if layout == nil {
+		why := "it has no memory node"
+		if len(findings) > 0 {
+			why = findings[0].Message
+		}
+		return nil, "", usagef("nothing to hold the board against: no %s, and in %s %s", defaultLock, sysinfo.TreePath, why)
+	}
+	// A name in Config would say that a compiler wrote the lock.
+	return heapcfg.NewLock("", layout), "the live device tree", nil
+}
+
+func describeBoard(r *report.Report, board *sysinfo.Board, lock *heapcfg.Lock, against string, full bool) {
+	r.Tool = version()
+	r.Against = against
+	if lock.Config != "" {
+		r.Against += ", compiled from " + lock.Config
+	}
+	if board.Release != "" {
+		r.Kernel = fmt.Sprintf("Linux %s, %s pages", board.Release, heapcfg.FormatSize(board.PageSize))
+	}
+	r.Mode = "quick check"
+	if full {
+		r.Mode = "full check"
+	}
+	if tree, err := board.Tree(); err == nil {
+		if model := tree.Root.Strings("model"); len(model) > 0 {
+			r.Board = model[0]
+		} else if c := tree.Root.Strings("compatible"); len(c) > 0 {
+			r.Board = c[0]
+		}
+	}
+}
+
+// openBoard returns this machine, or the copy of a board's files.
+func openBoard(root string) *sysinfo.Board {
+	live := filepath.Clean(root) == "/"
+	return sysinfo.New(sysinfo.DirFS(root), sysinfo.Options{Live: live})
+}
+
+// useColor follows the custom of NO_COLOR (https://no-color.org): colour on a
+// terminal only, and not where it is declined.
+func useColor(env *Env) bool {
+	f, ok := env.Stdout.(*os.File)
+	if !ok || env.Getenv("NO_COLOR") != "" || env.Getenv("TERM") == "dumb" {
+		return false
+	}
+	return isTerminal(f)
+}
+
+// isTerminal takes a character device for a terminal, except /dev/null.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	fi, err := f.Stat()
+	if err != nil || fi.Mode()&fs.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(fi, null)
+}
+
+// replaceFile writes a file in one step: a reader sees the old content or the
+// new one, never a part.
+func replaceFile(name string, data []byte) error {
+	t, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	if err != nil {
+		return fmt.Errorf("%s: %v", name, reason(err))
+	}
+	defer os.Remove(t.Name())
+	_, err = t.Write(data)
+	if err == nil {
+		err = t.Chmod(0o644)
+	}
+	if cerr := t.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(t.Name(), name)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %v", name, reason(err))
+	}
+	return nil
+}
