@@ -264,11 +264,12 @@ type merger struct {
 	root      *Node
 	parents   map[*Node]*Node
 	byPhandle map[uint32]*Node
-	grown     int64 // bytes of symbols made, which the limits of the inputs do not bound
+	replaced  map[uint32]*Node // phandles that overlays took from base nodes
+	grown     int64            // bytes of symbols made, which the limits of the inputs do not bound
 }
 
 func newMerger(root *Node) *merger {
-	m := &merger{finder: newFinder(true), root: root, parents: make(map[*Node]*Node), byPhandle: make(map[uint32]*Node)}
+	m := &merger{finder: newFinder(true), root: root, parents: make(map[*Node]*Node), byPhandle: make(map[uint32]*Node), replaced: make(map[uint32]*Node)}
 	var visit func(*Node)
 	visit = func(n *Node) {
 		if ph := n.phandle(); ph != 0 && m.byPhandle[ph] == nil {
@@ -301,6 +302,7 @@ func (m *merger) set(n *Node, name string, value []byte) {
 	if isPhandle {
 		if m.byPhandle[old] == n {
 			delete(m.byPhandle, old)
+			m.replaced[old] = n
 		}
 		if ph := m.phandle(n); ph != 0 && m.byPhandle[ph] == nil {
 			m.byPhandle[ph] = n
@@ -572,7 +574,10 @@ func (a *applier) fixup(where string, ph uint32) string {
 func (a *applier) target(fragment *Node) (*Node, string, error) {
 	var ph uint32
 	if v, ok := a.of.prop(fragment, "target"); ok {
-		if len(v) != 4 || be32(v) == ^uint32(0) {
+		if len(v) != 4 {
+			return nil, "", a.fail(ApplyError{Kind: KindNoTargetPhandle, Fragment: fragment.Name, Detail: fmt.Sprintf("the target has %d bytes instead of 4", len(v))})
+		}
+		if be32(v) == ^uint32(0) {
 			return nil, "", a.fail(ApplyError{Kind: KindNoTargetPhandle, Fragment: fragment.Name, Detail: "the target is not resolved: __fixups__ does not mention it"})
 		}
 		ph = be32(v)
@@ -580,7 +585,14 @@ func (a *applier) target(fragment *Node) (*Node, string, error) {
 	if ph != 0 {
 		n := a.m.byPhandle[ph]
 		if n == nil {
-			return nil, "", a.fail(ApplyError{Kind: KindNoTargetPhandle, Fragment: fragment.Name, Detail: fmt.Sprintf("no node has the phandle %#x of its target", ph)})
+			e := ApplyError{Kind: KindNoTargetPhandle, Fragment: fragment.Name, Detail: fmt.Sprintf("no node has the phandle %#x of its target", ph)}
+			// The usual cause is a label where an overlay repeats a node of
+			// the base: dtc gives a phandle to each node with a label.
+			if was := a.m.replaced[ph]; was != nil {
+				e.Path = a.m.pathOf(was)
+				e.Detail = fmt.Sprintf("its target %s has lost the phandle %#x to that of the overlay node merged into it; remove the label of that node", e.Path, ph)
+			}
+			return nil, "", a.fail(e)
 		}
 		return n, "", nil
 	}

@@ -30,7 +30,11 @@ func FromFS(fsys fs.FS) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Tree{Root: root}, nil
+	t := &Tree{Root: root}
+	if err := t.Check(); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // fsReader holds what is counted over the whole directory tree.

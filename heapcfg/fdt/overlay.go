@@ -250,6 +250,7 @@ func (w *overlayWriter) content(src *SourceNode, dst *Node, path string, depth i
 		dst.Props = append(dst.Props, Prop{Name: p.Name, Value: v})
 	}
 	seen = make(map[string]bool, len(src.Children))
+	bases := make(map[string]bool, len(src.Children))
 	for _, c := range src.Children {
 		if c == nil {
 			return fmt.Errorf("%w: %s has a nil child", ErrOverlay, path)
@@ -261,11 +262,15 @@ func (w *overlayWriter) content(src *SourceNode, dst *Node, path string, depth i
 			msg = "more than one @"
 		case seen[c.Name]:
 			msg = "its parent has two of this name"
+		case seen[baseName(c.Name)] || strings.IndexByte(c.Name, '@') < 0 && bases[c.Name]:
+			// Where a path says "port", libfdt takes the first of "port"
+			// and "port@0", and merging turns their order around.
+			msg = "a sibling differs only by its unit address being there or not, and boot loaders would mix them up"
 		}
 		if msg != "" {
 			return fmt.Errorf("%w: node %q below %s: %s", ErrOverlay, c.Name, path, msg)
 		}
-		seen[c.Name] = true
+		seen[c.Name], bases[baseName(c.Name)] = true, true
 		n := dst.AddChild(&Node{Name: c.Name})
 		for _, l := range c.Labels {
 			if msg := badLabel(l); msg != "" {
