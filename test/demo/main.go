@@ -36,11 +36,13 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// Exit codes of heapctl that the demo gives on its own account.
+// Exit codes of heapctl, as far as the demo has to know them.
 const (
 	exitFailed   = 1
 	exitUsage    = 2
 	exitUntested = 3
+	// exitUnsupported is the last of heapctl's codes.
+	exitUnsupported = 4
 )
 
 type demo struct {
@@ -191,6 +193,11 @@ func (d *demo) run(ctx context.Context) (int, error) {
 		d.kernelHints(res.Console)
 		fmt.Fprintf(d.out, "\nverdict: FAILED, heapctl check ended with %d (%.1f s)\n", res.Exit, time.Since(d.start).Seconds())
 		fmt.Fprintf(d.out, "to see it again: %s\n", vm.Reproduce())
+		if res.Exit > exitUnsupported {
+			// Killed, or never started: no verdict of heapctl's, but no
+			// working board either.
+			return exitFailed, nil
+		}
 		return res.Exit, nil
 	}
 	fmt.Fprintf(d.out, "\nverdict: ok, the board shows what %s promises (%.1f s)\n", filepath.Base(p.Lock), time.Since(d.start).Seconds())
@@ -204,6 +211,10 @@ func (d *demo) makeDir() error {
 		d.dir = filepath.Join(d.Root, "build", "demo")
 		if err := os.RemoveAll(d.dir); err != nil {
 			return err
+		}
+		// Paths as a person would type them, for what prints them.
+		if wd, err := os.Getwd(); err == nil && wd == d.Root {
+			d.dir = filepath.Join("build", "demo")
 		}
 	}
 	if err := os.MkdirAll(d.dir, 0o755); err != nil {
@@ -237,17 +248,18 @@ func (d *demo) initramfs(ctx context.Context, file, heapctl string, p rig.Produc
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.Rules, err)
 	}
-	plan := guest.Plan{Rules: rules.Name, Run: [][]string{{"/bin/heapctl", "check", "--lock", lock}}}
+	plan := guest.Plan{Rules: rules.Name, Run: [][]string{{"/bin/heapctl", "check", "--full", lock}}}
 	return d.Initramfs(ctx, file, plan, append(accounts, program, lockFile, rules)...)
 }
 
-// aboutHeaps finds the kernel messages that explain most failed checks.
-var aboutHeaps = regexp.MustCompile(`(?i)reserved mem|dma[-_ ]?heap|dma[-_]?buf|carveout|chunk|\bcma\b`)
+// aboutHeaps finds the kernel messages that explain most failed checks; the
+// others would hide them.
+var aboutHeaps = regexp.MustCompile(`(?i)reserved mem|dma[-_ ]?heap|dma[-_]?buf|(carveout|chunk|cma)\w*: |out of memory|page allocation failure`)
 
 func (d *demo) kernelHints(console string) {
 	var hints []string
 	for _, line := range strings.Split(console, "\n") {
-		if strings.HasPrefix(line, "[") && aboutHeaps.MatchString(line) && !strings.Contains(line, "Kernel command line") {
+		if strings.HasPrefix(line, "[") && aboutHeaps.MatchString(line) {
 			hints = append(hints, line)
 		}
 	}
@@ -258,6 +270,9 @@ func (d *demo) kernelHints(console string) {
 
 // short returns a path as a person in the repository would type it.
 func (d *demo) short(file string) string {
+	if !filepath.IsAbs(file) {
+		return file
+	}
 	if rel, err := filepath.Rel(d.Root, file); err == nil && filepath.IsLocal(rel) {
 		return rel
 	}
