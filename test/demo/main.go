@@ -254,7 +254,7 @@ func (d *demo) initramfs(ctx context.Context, file, heapctl string, p rig.Produc
 
 // aboutHeaps finds the kernel messages that explain most failed checks; the
 // others would hide them.
-var aboutHeaps = regexp.MustCompile(`(?i)reserved mem|dma[-_ ]?heap|dma[-_]?buf|(carveout|chunk|cma)\w*: |out of memory|page allocation failure`)
+var aboutHeaps = regexp.MustCompile(`(?i)reserved mem|dma[-_ ]heap|dma[-_]?buf|(carveout|chunk|cma)\w*: |out of memory|page allocation failure`)
 
 func (d *demo) kernelHints(console string) {
 	var hints []string
