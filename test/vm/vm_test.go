@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,13 +35,19 @@ const example = "examples/qemu-virt/heaps.yaml"
 // bench is what all tests need and only the first one builds.
 type bench struct {
 	*rig.Rig
-	demo     string // programs
-	heapctl  string
-	products rig.Products // of the example
-	lock     *heapcfg.Lock
-	base     string
-	merged   string
-	image    string
+	demo    string // programs for this machine
+	host    string // heapctl
+	heapctl string // heapctl for the guest
+	base    string // QEMU's own device tree
+	example compiled
+	image   string
+}
+
+// compiled is a heap config on its way to the board.
+type compiled struct {
+	rig.Products
+	lock   *heapcfg.Lock
+	merged string // device tree with the overlay applied
 }
 
 var shared struct {
@@ -96,8 +103,7 @@ func (b *bench) build(mayTakeLong bool) error {
 	if b.demo, err = r.Host(ctx, "test/demo"); err != nil {
 		return err
 	}
-	host, err := r.Host(ctx, "cmd/heapctl")
-	if err != nil {
+	if b.host, err = r.Host(ctx, "cmd/heapctl"); err != nil {
 		return err
 	}
 	if b.heapctl, err = r.Guest(ctx, "cmd/heapctl"); err != nil {
@@ -107,26 +113,33 @@ func (b *bench) build(mayTakeLong bool) error {
 	if err := r.DumpDTB(ctx, b.base, vmtest.DefaultMemMiB); err != nil {
 		return err
 	}
-	out := filepath.Join(shared.dir, "heaps")
-	if said, err := exec.Command(host, "compile", filepath.Join(r.Root, example), "--base", b.base, "-o", out).CombinedOutput(); err != nil {
-		return errors.New("heapctl compile " + example + ": " + err.Error() + "\n" + string(said))
-	}
-	if b.products, err = rig.FindProducts(out); err != nil {
+	if b.example, err = b.compile(ctx, filepath.Join(r.Root, example), filepath.Join(shared.dir, "example")); err != nil {
 		return err
 	}
-	lock, err := os.ReadFile(b.products.Lock)
-	if err != nil {
-		return err
-	}
-	if b.lock, err = heapcfg.ParseLock(lock); err != nil {
-		return err
-	}
-	b.merged = filepath.Join(shared.dir, "merged.dtb")
-	if err := r.ApplyOverlay(ctx, b.base, b.merged, b.products.Overlay); err != nil {
-		return err
-	}
-	b.image, err = r.Image(ctx, rig.Kernel{Fragments: []string{b.products.Config}, Cached: !mayTakeLong})
+	b.image, err = r.Image(ctx, rig.Kernel{Fragments: []string{b.example.Config}, Cached: !mayTakeLong})
 	return err
+}
+
+// compile turns a heap config into all that a machine needs, in dir.
+func (b *bench) compile(ctx context.Context, config, dir string) (compiled, error) {
+	var c compiled
+	heaps := filepath.Join(dir, "heaps")
+	if said, err := exec.CommandContext(ctx, b.host, "compile", config, "--base", b.base, "-o", heaps).CombinedOutput(); err != nil {
+		return c, fmt.Errorf("heapctl compile %s: %w\n%s", config, err, said)
+	}
+	var err error
+	if c.Products, err = rig.FindProducts(heaps); err != nil {
+		return c, err
+	}
+	lock, err := os.ReadFile(c.Lock)
+	if err != nil {
+		return c, err
+	}
+	if c.lock, err = heapcfg.ParseLock(lock); err != nil {
+		return c, err
+	}
+	c.merged = filepath.Join(dir, "merged.dtb")
+	return c, b.ApplyOverlay(ctx, b.base, c.merged, c.Overlay)
 }
 
 // runDemo runs the demo as a person does and returns its output and exit code.
@@ -164,9 +177,9 @@ func (b *bench) hostFile(t *testing.T, name, file string, mode uint32) vmtest.Fi
 }
 
 // heaps returns the names of the lock's heaps, all or those of one kind.
-func (b *bench) heaps(kind heapcfg.Kind) []string {
+func (c compiled) heaps(kind heapcfg.Kind) []string {
 	var names []string
-	for _, h := range b.lock.Heaps {
+	for _, h := range c.lock.Heaps {
 		if kind == "" || h.Kind == kind {
 			names = append(names, h.Name)
 		}
@@ -180,7 +193,7 @@ func TestDemo(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "\nverdict: ok") {
 		t.Fatalf("demo: exit %d, want 0 and \"verdict: ok\"\n%s", code, out)
 	}
-	for _, h := range b.lock.Heaps {
+	for _, h := range b.example.lock.Heaps {
 		if !strings.Contains(out, h.Name) {
 			t.Errorf("the demo does not mention the heap %s\n%s", h.Name, out)
 		}
@@ -229,7 +242,7 @@ func TestDemoUnreadableInput(t *testing.T) {
 // Without the patch the heap cannot exist, and the verdict has to say which.
 func TestDemoWithoutCarveoutPatch(t *testing.T) {
 	b, ctx := setup(t)
-	carveouts := b.heaps(heapcfg.Carveout)
+	carveouts := b.example.heaps(heapcfg.Carveout)
 	if len(carveouts) == 0 {
 		t.Fatalf("%s has no carveout to miss", example)
 	}
@@ -287,7 +300,11 @@ func TestMainlineSelftest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := b.boot(ctx, t, b.merged, guest.Plan{Run: [][]string{{"/bin/dmabuf-heap"}}},
+	board, err := b.compile(ctx, filepath.Join("testdata", "selftest.yaml"), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := b.boot(ctx, t, board.merged, guest.Plan{Run: [][]string{{"/bin/dmabuf-heap"}}},
 		b.hostFile(t, "/bin/dmabuf-heap", program, 0o755))
 	if err != nil {
 		t.Fatal(err)
@@ -296,7 +313,7 @@ func TestMainlineSelftest(t *testing.T) {
 	if res.Exit != 0 || strings.Contains(out, "\nnot ok") {
 		t.Errorf("selftest: exit %d\n%s", res.Exit, out)
 	}
-	for _, name := range b.heaps("") {
+	for _, name := range board.heaps("") {
 		if !regexp.MustCompile(`(?m)\b` + regexp.QuoteMeta(name) + `$`).MatchString(out) {
 			t.Errorf("the selftest did not test %s\n%s", name, out)
 		}
@@ -383,7 +400,7 @@ func TestGuestExitCodes(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			res, err := b.boot(ctx, t, b.merged, tt.plan, heapctl)
+			res, err := b.boot(ctx, t, b.example.merged, tt.plan, heapctl)
 			if err != nil {
 				t.Fatal(err)
 			}
