@@ -146,13 +146,39 @@ func TestParseBack(t *testing.T) {
 	if err := Write(&buf, sample(), "junit", Options{}); err != nil {
 		t.Fatal(err)
 	}
-	var doc junitSuites
+	var doc struct {
+		Tests  int `xml:"tests,attr"`
+		Suites []struct {
+			Cases []struct {
+				Name    string `xml:"name,attr"`
+				Failure *struct {
+					Message string `xml:"message,attr"`
+					Text    string `xml:",chardata"`
+				} `xml:"failure"`
+				Skipped *struct{} `xml:"skipped"`
+			} `xml:"testcase"`
+		} `xml:"testsuite"`
+	}
 	if err := xml.Unmarshal(buf.Bytes(), &doc); err != nil {
 		t.Fatal(err)
 	}
-	cases := 0
+	cases, failures, skips := 0, 0, 0
 	for _, s := range doc.Suites {
 		cases += len(s.Cases)
+		for _, c := range s.Cases {
+			if c.Failure != nil {
+				failures++
+				if !strings.Contains(c.Failure.Text, `no child "video@54000000"`) {
+					t.Errorf("junit: the failure lost its evidence: %q", c.Failure.Text)
+				}
+			}
+			if c.Skipped != nil {
+				skips++
+			}
+		}
+	}
+	if failures != 1 || skips != 1 {
+		t.Errorf("junit has %d failures and %d skips, want 1 and 1", failures, skips)
 	}
 	if cases != doc.Tests || doc.Tests != len(sample().Results) {
 		t.Errorf("junit has %d cases and says %d, want %d", cases, doc.Tests, len(sample().Results))
