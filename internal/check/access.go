@@ -41,7 +41,7 @@ func (t *target) accessAdvice(key, want string) string {
 	return fmt.Sprintf("no udev rule sets it; install the rules file of the compiler into /etc/udev/rules.d, with\n%s\nthen: udevadm control --reload && udevadm trigger --subsystem-match=dma_heap", line)
 }
 
-func (t *target) mode() outcome {
+func (t *target) mode() *outcome {
 	got := heapcfg.Mode(t.node.Perm())
 	if got == t.exp.Mode {
 		return pass("mode %v", got)
@@ -51,7 +51,7 @@ func (t *target) mode() outcome {
 		advise("%s", t.accessAdvice("MODE", t.exp.Mode.String()))
 }
 
-func (t *target) owner() outcome {
+func (t *target) owner() *outcome {
 	if !t.node.Owned {
 		return blocked("this system does not tell owners")
 	}
@@ -70,7 +70,7 @@ func (t *target) owner() outcome {
 		advise("%s", t.accessAdvice("OWNER", t.exp.Owner))
 }
 
-func (t *target) group() outcome {
+func (t *target) group() *outcome {
 	if !t.node.Owned {
 		return blocked("this system does not tell groups")
 	}
@@ -90,7 +90,7 @@ func (t *target) group() outcome {
 		advise("%s", t.accessAdvice("GROUP", t.exp.Group))
 }
 
-func (t *target) link() outcome {
+func (t *target) link() *outcome {
 	want := fmt.Sprintf("%s/%s, a symlink to %s", sysinfo.HeapDir, t.exp.Short, t.exp.Name)
 	for _, n := range t.nodes {
 		if n.Name != t.exp.Short {
@@ -114,7 +114,7 @@ func (t *target) link() outcome {
 
 // access tells whether the caller may open the heap and, if not, which of the
 // usual reasons it is.
-func (t *target) access() outcome {
+func (t *target) access() *outcome {
 	n := t.node
 	gid := t.board.GroupName(n.Owner.GID)
 	found := fmt.Sprintf("mode %v, user %d, group %s (%d); the caller is user %d with the groups %v",

@@ -61,7 +61,7 @@ type Def struct{ ID, Title string }
 type check struct {
 	Def
 	needs need
-	fn    func(*target) outcome
+	fn    func(*target) *outcome
 }
 
 // need is what must hold for a check to make sense.
@@ -86,41 +86,41 @@ type outcome struct {
 	measured []report.Measurement
 }
 
-func pass(format string, args ...any) outcome {
-	return outcome{status: report.Pass, message: fmt.Sprintf(format, args...)}
+func pass(format string, args ...any) *outcome {
+	return &outcome{status: report.Pass, message: fmt.Sprintf(format, args...)}
 }
 
-func fail(format string, args ...any) outcome {
-	return outcome{status: report.Fail, message: fmt.Sprintf(format, args...)}
+func fail(format string, args ...any) *outcome {
+	return &outcome{status: report.Fail, message: fmt.Sprintf(format, args...)}
 }
 
-func warn(format string, args ...any) outcome {
-	return outcome{status: report.Warn, message: fmt.Sprintf(format, args...)}
+func warn(format string, args ...any) *outcome {
+	return &outcome{status: report.Warn, message: fmt.Sprintf(format, args...)}
 }
 
-func skip(format string, args ...any) outcome {
-	return outcome{status: report.Skip, message: fmt.Sprintf(format, args...)}
+func skip(format string, args ...any) *outcome {
+	return &outcome{status: report.Skip, message: fmt.Sprintf(format, args...)}
 }
 
 // blocked is a skip that more rights or resources would have made a test.
-func blocked(format string, args ...any) outcome {
+func blocked(format string, args ...any) *outcome {
 	o := skip(format, args...)
 	o.blocked = true
 	return o
 }
 
 // because adds what was wanted, what was there and where it was read.
-func (o outcome) because(expected, found, evidence string) outcome {
+func (o *outcome) because(expected, found, evidence string) *outcome {
 	o.expected, o.found, o.evidence = expected, found, evidence
 	return o
 }
 
-func (o outcome) advise(format string, args ...any) outcome {
+func (o *outcome) advise(format string, args ...any) *outcome {
 	o.advice = fmt.Sprintf(format, args...)
 	return o
 }
 
-func (o outcome) measure(name string, value float64, unit string) outcome {
+func (o *outcome) measure(name string, value float64, unit string) *outcome {
 	o.measured = append(o.measured, report.Measurement{Name: name, Value: value, Unit: unit})
 	return o
 }
@@ -243,7 +243,7 @@ func (r *run) wanted(e heapcfg.Expected) bool {
 }
 
 // put adds a result and shows it.
-func (r *run) put(d Def, heap string, o outcome, took time.Duration) {
+func (r *run) put(d Def, heap string, o *outcome, took time.Duration) {
 	res := r.rep.Add(report.Result{
 		ID: d.ID, Title: d.Title, Heap: heap, Status: o.status, Message: o.message,
 		Expected: o.expected, Found: o.found, Evidence: o.evidence, Advice: o.advice,
@@ -319,7 +319,7 @@ func (t *target) runAll(why string) {
 			why, blockedBy = t.open()
 		}
 		start := time.Now()
-		var o outcome
+		var o *outcome
 		switch {
 		case why != "":
 			o = skip("%s", why)
@@ -378,8 +378,8 @@ func (t *target) open() (why string, blocked bool) {
 
 // guarded runs one check, turns a memory fault into a failure, and gives up on
 // a kernel that does not answer.
-func (t *target) guarded(fn func(*target) outcome) (o outcome, stuck bool) {
-	done := make(chan outcome, 1)
+func (t *target) guarded(fn func(*target) *outcome) (o *outcome, stuck bool) {
+	done := make(chan *outcome, 1)
 	go func() {
 		// A mapping that the kernel does not back faults. That is a
 		// finding about the board, not the end of this program.

@@ -13,8 +13,8 @@ import (
 // whyMissing finds the reason a heap is not there. The causes are tried from
 // what the kernel itself said to what can only be concluded; the first that
 // holds is the answer.
-func (r *run) whyMissing(e heapcfg.Expected) outcome {
-	for _, cause := range []func(*run, heapcfg.Expected) (outcome, bool){
+func (r *run) whyMissing(e heapcfg.Expected) *outcome {
+	for _, cause := range []func(*run, heapcfg.Expected) (*outcome, bool){
 		(*run).noDeviceNode,
 		(*run).notInTree,
 		(*run).cmaOnCommandLine,
@@ -37,10 +37,10 @@ func (r *run) whyMissing(e heapcfg.Expected) outcome {
 }
 
 // noDeviceNode: the kernel has the heap, only its node is not there.
-func (r *run) noDeviceNode(e heapcfg.Expected) (outcome, bool) {
+func (r *run) noDeviceNode(e heapcfg.Expected) (*outcome, bool) {
 	names, err := r.board.Registered()
 	if err != nil {
-		return outcome{}, false
+		return nil, false
 	}
 	for _, n := range names {
 		if n != e.Name {
@@ -55,17 +55,17 @@ func (r *run) noDeviceNode(e heapcfg.Expected) (outcome, bool) {
 			because("", "the kernel has it", "/sys/class/dma_heap/"+e.Name).
 			advise("mount devtmpfs on /dev, or start udev or mdev; look for a rule that removes or renames the node"), true
 	}
-	return outcome{}, false
+	return nil, false
 }
 
 // notInTree: the region is not in the tree that the kernel was booted with.
-func (r *run) notInTree(e heapcfg.Expected) (outcome, bool) {
+func (r *run) notInTree(e heapcfg.Expected) (*outcome, bool) {
 	node := e.Name
 	if e.SharedWith != "" {
 		node = e.SharedWith
 	}
 	if e.Kind == heapcfg.System || r.layout == nil || node == heapcfg.DefaultCMAName || node == "reserved" {
-		return outcome{}, false
+		return nil, false
 	}
 	evidence := sysinfo.TreePath + "/reserved-memory"
 	reg := r.liveRegion(node)
@@ -87,14 +87,14 @@ func (r *run) notInTree(e heapcfg.Expected) (outcome, bool) {
 		return fail("the kernel ignores all of /reserved-memory: %s", d.Fact).
 			because("", "", evidence).advise("%s", ruleFix(d.Rule)), true
 	}
-	return outcome{}, false
+	return nil, false
 }
 
 // cmaOnCommandLine: cma= takes the place of the default region of the tree.
-func (r *run) cmaOnCommandLine(e heapcfg.Expected) (outcome, bool) {
+func (r *run) cmaOnCommandLine(e heapcfg.Expected) (*outcome, bool) {
 	val, ok := r.board.Param("cma")
 	if !ok || e.Kind != heapcfg.CMA {
-		return outcome{}, false
+		return nil, false
 	}
 	node := e.Name
 	if e.SharedWith != "" {
@@ -102,10 +102,10 @@ func (r *run) cmaOnCommandLine(e heapcfg.Expected) (outcome, bool) {
 	}
 	reg := r.liveRegion(node)
 	if reg == nil || !reg.Default {
-		return outcome{}, false
+		return nil, false
 	}
 	if e.Name == heapcfg.DefaultCMAName && val != "0" {
-		return outcome{}, false // cma= would have brought this one
+		return nil, false // cma= would have brought this one
 	}
 	return fail("cma=%s on the kernel command line makes the kernel skip the default CMA region of the device tree", val).
 		because("", r.listing(), "/proc/cmdline").
@@ -148,7 +148,7 @@ var logPatterns = [...]logPattern{
 }
 
 // saidInLog: the kernel told the reason at boot.
-func (r *run) saidInLog(e heapcfg.Expected) (outcome, bool) {
+func (r *run) saidInLog(e heapcfg.Expected) (*outcome, bool) {
 	lines, _ := r.board.Log()
 	node := e.Name
 	if e.SharedWith != "" {
@@ -177,7 +177,7 @@ func (r *run) saidInLog(e heapcfg.Expected) (outcome, bool) {
 			return o.because("", fmt.Sprintf("%q", line), "dmesg").advise("%s", advice), true
 		}
 	}
-	return outcome{}, false
+	return nil, false
 }
 
 // aligned reports whether the live region satisfies the CMA alignment, so that
@@ -192,9 +192,9 @@ func (r *run) aligned(e heapcfg.Expected) bool {
 }
 
 // otherName: the kernel gives the memory another name.
-func (r *run) otherName(e heapcfg.Expected) (outcome, bool) {
+func (r *run) otherName(e heapcfg.Expected) (*outcome, bool) {
 	if e.Kind != heapcfg.CMA || e.Range.Size == 0 {
-		return outcome{}, false
+		return nil, false
 	}
 	expected := map[string]bool{}
 	for _, x := range r.lock.Heaps {
@@ -211,7 +211,7 @@ func (r *run) otherName(e heapcfg.Expected) (outcome, bool) {
 				advise("compile with the kernel version that runs here, %s: heapctl compile --kernel %s", r.board.Release, r.board.Kernel), true
 		}
 	}
-	return outcome{}, false
+	return nil, false
 }
 
 // symbols are the Kconfig symbols whose driver makes a kind of heap.
@@ -224,15 +224,15 @@ var symbols = map[heapcfg.Kind]string{
 
 // driverMissing: the kernel was built without the heap's driver, or the driver
 // is a module that nobody loaded.
-func (r *run) driverMissing(e heapcfg.Expected) (outcome, bool) {
+func (r *run) driverMissing(e heapcfg.Expected) (*outcome, bool) {
 	sym := symbols[e.Kind]
 	cfg, err := r.board.Config()
 	if sym == "" {
-		return outcome{}, false
+		return nil, false
 	}
 	if err != nil {
 		if r.kindSeen(e.Kind) {
-			return outcome{}, false
+			return nil, false
 		}
 		return fail("the kernel has no %s heap at all: probably CONFIG_%s is not set", e.Kind, sym).
 			because("", "", "").
@@ -244,7 +244,7 @@ func (r *run) driverMissing(e heapcfg.Expected) (outcome, bool) {
 			return fail("the kernel was built without CONFIG_DMA_CMA").because("CONFIG_DMA_CMA=y", "not set", cfg.Path).
 				advise("set CONFIG_CMA=y and CONFIG_DMA_CMA=y"), true
 		}
-		return outcome{}, false
+		return nil, false
 	case "m":
 		mod := strings.TrimPrefix(strings.ToLower(sym), "dmabuf_heaps_") + "_heap"
 		return fail("the heap's driver is a module that is not loaded").because("CONFIG_"+sym+"=y, or its module loaded", "CONFIG_"+sym+"=m", cfg.Path).
@@ -283,13 +283,13 @@ func (r *run) kindSeen(k heapcfg.Kind) bool {
 }
 
 // onlyDefaultCMA: kernels before 6.19 make a heap of the default area only.
-func (r *run) onlyDefaultCMA(e heapcfg.Expected) (outcome, bool) {
+func (r *run) onlyDefaultCMA(e heapcfg.Expected) (*outcome, bool) {
 	if e.Kind != heapcfg.CMA || r.board.Kernel.IsZero() || r.board.Target().PerRegionCMA() {
-		return outcome{}, false
+		return nil, false
 	}
 	if reg := r.liveRegion(e.Name); reg == nil || reg.Default {
 		if e.Name != heapcfg.DefaultCMAName {
-			return outcome{}, false
+			return nil, false
 		}
 	}
 	return fail("Linux %s makes a heap of the default CMA region only", r.board.Release).
@@ -298,9 +298,9 @@ func (r *run) onlyDefaultCMA(e heapcfg.Expected) (outcome, bool) {
 }
 
 // againstTheRules: the compiler's own rules know why.
-func (r *run) againstTheRules(e heapcfg.Expected) (outcome, bool) {
+func (r *run) againstTheRules(e heapcfg.Expected) (*outcome, bool) {
 	if r.layout == nil {
-		return outcome{}, false
+		return nil, false
 	}
 	for _, f := range heapcfg.Lint(r.layout) {
 		if f.Level != heapcfg.Error || !strings.HasSuffix(f.Place.Path, "/"+e.Name) {
@@ -308,7 +308,7 @@ func (r *run) againstTheRules(e heapcfg.Expected) (outcome, bool) {
 		}
 		return fail("%s", f.Message).because("", "the rule "+f.ID+" is broken", f.Place.String()).advise("%s", f.Fix), true
 	}
-	return outcome{}, false
+	return nil, false
 }
 
 func ruleFix(id string) string {

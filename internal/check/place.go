@@ -11,7 +11,7 @@ import (
 )
 
 // size holds what the kernel says the heap has against what was promised.
-func (t *target) size() outcome {
+func (t *target) size() *outcome {
 	u := t.usage
 	if t.exp.Range.Size == 0 {
 		return skip("the lock does not say how large it is")
@@ -31,7 +31,7 @@ func (t *target) size() outcome {
 }
 
 // place looks for the heap's memory where it was meant to be.
-func (t *target) place() outcome {
+func (t *target) place() *outcome {
 	if t.exp.Dynamic || t.exp.Range.Size == 0 {
 		return skip("the kernel chooses the place of this heap")
 	}
@@ -77,7 +77,7 @@ func (t *target) alignSlack() uint64 {
 
 // free tells who else holds the heap, and whether it is fragmented. In a quick
 // run a busy heap is worth a warning only: cameras may be running.
-func (t *target) free() outcome {
+func (t *target) free() *outcome {
 	u := t.usage
 	if !u.Used.Known() && !u.Largest.Known() {
 		return skip("this kernel does not tell how much of the heap is used")
@@ -90,7 +90,7 @@ func (t *target) free() outcome {
 	if t.o.Full {
 		bad = fail
 	}
-	o := outcome{}
+	var o *outcome
 	free := size - min(u.Used.Value, size)
 	switch {
 	case u.Largest.Known() && u.Used.Known() && free >= size/2 && u.Largest.Value < free/2:

@@ -31,7 +31,7 @@ func (r *run) supported(dirErr error) bool {
 	return false
 }
 
-func (r *run) whyUnsupported(dirErr error) outcome {
+func (r *run) whyUnsupported(dirErr error) *outcome {
 	want := "the directory " + sysinfo.HeapDir
 	found := sysinfo.Reason(dirErr)
 	if errors.Is(dirErr, fs.ErrPermission) {
@@ -68,7 +68,7 @@ func (r *run) whyUnsupported(dirErr error) outcome {
 		advise("build the kernel with CONFIG_DMABUF_HEAPS=y and the heaps that are wanted; CONFIG_IKCONFIG_PROC=y lets heapctl see what is missing")
 }
 
-func (r *run) tooOld(want, found string) outcome {
+func (r *run) tooOld(want, found string) *outcome {
 	o := fail("Linux %s is older than DMA-BUF heaps, which came with 5.6", r.board.Release)
 	if _, err := r.board.FS.Lstat("dev/ion"); err == nil {
 		o = fail("Linux %s has ION (/dev/ion), the predecessor of DMA-BUF heaps", r.board.Release)
@@ -114,7 +114,7 @@ func (r *run) treeMatches() {
 	r.put(defTree, "", r.compareTrees(), time.Since(start))
 }
 
-func (r *run) compareTrees() outcome {
+func (r *run) compareTrees() *outcome {
 	if r.layout == nil {
 		if _, err := r.board.Tree(); err != nil {
 			return skip("the live device tree cannot be read: %s", sysinfo.Reason(err))
@@ -192,7 +192,7 @@ func (r *run) liveRegions() string {
 }
 
 // present checks that the heap is there under its name, and if not, why.
-func (r *run) present(e heapcfg.Expected) (sysinfo.Node, outcome) {
+func (r *run) present(e heapcfg.Expected) (sysinfo.Node, *outcome) {
 	want := fmt.Sprintf("the device node %s/%s", sysinfo.HeapDir, e.Name)
 	for _, n := range r.nodes {
 		if n.Name != e.Name {
@@ -275,7 +275,7 @@ func (r *run) unexpected() {
 	}
 }
 
-func (r *run) strange(n sysinfo.Node) outcome {
+func (r *run) strange(n sysinfo.Node) *outcome {
 	const want = "only the heaps of the lock"
 	switch {
 	case n.Link != "" && n.Broken:

@@ -61,7 +61,7 @@ func (t *target) largest(limit uint64) (Buffer, uint64, error) {
 	return b, lo * t.unit(), err
 }
 
-func (t *target) allocLargest() outcome {
+func (t *target) allocLargest() *outcome {
 	limit, how := t.promised()
 	if limit == 0 {
 		return fail("nothing is free").because("a free block", "0", how).advise("end the programs that hold the heap%s", t.heldBy())
@@ -110,7 +110,7 @@ func (t *target) shortAdvice() string {
 
 // allocExhaust takes the heap in pieces until it is empty, looks at how it says
 // so, gives everything back and takes the largest block once more.
-func (t *target) allocExhaust() outcome {
+func (t *target) allocExhaust() *outcome {
 	first, how := t.promised()
 	before := t.board.Usage(t.exp.Name, t.areas(t.exp)...)
 	if first == 0 {
