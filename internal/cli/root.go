@@ -120,6 +120,7 @@ Exit codes:
 		}
 	}
 	add(station, newCompile(env), newLint(env), newMap(env), newExplain(env))
+	add(board, newCheck(env))
 	return root
 }
 
