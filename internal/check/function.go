@@ -397,6 +397,10 @@ func (t *target) zeroedReuse() *outcome {
 	const rounds = 2
 	for range rounds {
 		b, err := t.alloc(n)
+		if errors.Is(err, dmaheap.ErrNoMemory) && n > t.share() {
+			n = t.share() // why the rest is not to be had is for alloc-largest to say
+			b, err = t.alloc(n)
+		}
 		if err != nil {
 			return t.allocFailed(n, err)
 		}

@@ -1,0 +1,498 @@
+// SPDX-License-Identifier: MIT
+
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dmaheap/dmaheap/dmaheap"
+	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/internal/report"
+	"github.com/dmaheap/dmaheap/internal/sysinfo"
+	"github.com/dmaheap/dmaheap/internal/sysinfo/sysinfotest"
+)
+
+const videoSize = 2 << 20
+
+// videoLock promises one heap, video@54000000.
+func videoLock() *heapcfg.Lock {
+	l := &heapcfg.Layout{
+		Target: heapcfg.DefaultTarget(),
+		Regions: []heapcfg.Region{{
+			Node: "video@54000000", Kind: heapcfg.Carveout, FromConfig: true,
+			Range: heapcfg.Range{Base: 0x54000000, Size: videoSize},
+			Heap:  &heapcfg.Heap{Short: "video", Access: heapcfg.Cached, Mode: 0o660, Owner: "root", Group: "video"},
+		}},
+	}
+	return heapcfg.NewLock("heaps.yaml", l)
+}
+
+// videoBoard is the board that the lock promises.
+func videoBoard() sysinfotest.FS {
+	m := sysinfotest.FS{}
+	m.File("proc/sys/kernel/osrelease", "6.12.117\n")
+	m.File("proc/cmdline", "console=ttyAMA0\n")
+	m.File("etc/group", "root:x:0:\nvideo:x:44:ann\n")
+	m.File("etc/passwd", "root:x:0:0::/:/bin/sh\nann:x:1000:1000::/:/bin/sh\n")
+	m.Device("dev/dma_heap/video@54000000", 0o660, sysinfo.Owner{GID: 44})
+	m.Link("dev/dma_heap/video", "video@54000000")
+	m.File("proc/iomem", "40000000-5fffffff : System RAM\n  54000000-541fffff : reserved\n")
+	m.File("sys/kernel/dma_heap/video@54000000/size", "2097152\n")
+	m.File("sys/kernel/dma_heap/video@54000000/used", "0\n")
+	m.File("sys/kernel/dma_heap/video@54000000/largest_free", "2097152\n")
+	return withTree(m, "video@54000000", 0x54000000, videoSize, "linux,carveout-heap", "")
+}
+
+const treeRoot = "sys/firmware/devicetree/base/"
+
+func be(words ...uint32) string {
+	var b strings.Builder
+	for _, w := range words {
+		b.WriteString(string([]byte{byte(w >> 24), byte(w >> 16), byte(w >> 8), byte(w)}))
+	}
+	return b.String()
+}
+
+// withTree adds a live device tree with 512 MiB of RAM and one region.
+func withTree(m sysinfotest.FS, node string, base, size uint32, compatible, flags string) sysinfotest.FS {
+	for name, val := range map[string]string{
+		"#address-cells": be(2), "#size-cells": be(2), "compatible": "test,board\x00", "model": "Test board\x00",
+		"memory@40000000/device_type": "memory\x00", "memory@40000000/reg": be(0, 0x40000000, 0, 0x20000000),
+		"reserved-memory/#address-cells": be(2), "reserved-memory/#size-cells": be(2), "reserved-memory/ranges": "",
+	} {
+		m.File(treeRoot+name, val)
+	}
+	if node != "" {
+		dir := treeRoot + "reserved-memory/" + node
+		m.File(dir+"/compatible", compatible+"\x00")
+		m.File(dir+"/reg", be(0, base, 0, size))
+		for _, f := range strings.Fields(flags) {
+			m.File(dir+"/"+f, "")
+		}
+	}
+	return m
+}
+
+type setup struct {
+	fs     sysinfotest.FS
+	dev    Device
+	lock   *heapcfg.Lock
+	o      Options
+	log    string
+	caller *sysinfo.Caller
+	copied bool
+}
+
+func (s setup) run(t *testing.T) *report.Report {
+	t.Helper()
+	if s.lock == nil {
+		s.lock = videoLock()
+	}
+	if s.fs == nil {
+		s.fs = videoBoard()
+	}
+	if s.dev == nil {
+		s.dev = newFakeKernel(videoSize, faults{})
+	}
+	if s.caller == nil {
+		s.caller = &sysinfo.Caller{Groups: []int{0}}
+	}
+	b := sysinfo.New(s.fs, sysinfo.Options{Live: !s.copied, PageSize: 4096, Caller: s.caller,
+		Log: func() ([]byte, error) { return []byte("Linux version 6.12\n" + s.log), nil }})
+	r, err := Run(context.Background(), b, s.dev, s.lock, s.o, func(*report.Report) {}, func(report.Result) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func dump(r *report.Report) string {
+	var b strings.Builder
+	for _, x := range r.Results {
+		fmt.Fprintf(&b, "%s %s %s: %s\n", x.Status, x.Heap, x.ID, x.Message)
+	}
+	return b.String()
+}
+
+// A board that shows what was meant passes every check, quick and full.
+func TestHealthyBoard(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		r := setup{o: Options{Full: full}}.run(t)
+		for _, x := range r.Results {
+			if x.Status == report.Skip && !full && (x.ID == "alloc-largest" || x.ID == "alloc-exhaust") {
+				continue
+			}
+			if x.Status != report.Pass {
+				t.Errorf("full %v: %s %s: %s", full, x.Status, x.ID, x.Message)
+			}
+		}
+		if r.Summary.Exit != report.ExitOK {
+			t.Errorf("full %v: exit %d, want 0", full, r.Summary.Exit)
+		}
+		ran := map[string]bool{}
+		for _, x := range r.Results {
+			ran[x.ID] = true
+		}
+		for _, d := range Defs() {
+			if !ran[d.ID] && d.ID != "mmap-refused" {
+				t.Errorf("full %v: the check %s did not run", full, d.ID)
+			}
+		}
+	}
+}
+
+// Every way in which the fake kernel is wrong is found, by the check that is
+// about it, and the failure says what to do.
+func TestFaultyKernel(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		f    faults
+		want string // id of the check that must fail first
+	}{
+		{"not zeroed", faults{dirty: true}, "zeroed-reuse"},
+		{"small buffers not zeroed", faults{dirtySmall: true}, "zeroed-reuse"},
+		{"memory is lost", faults{leakFree: true}, "write-read"},
+		{"wrong errno", faults{wrongErrno: true}, "alloc-exhaust"},
+		{"mmap ignores the offset", faults{ignoreOffset: true}, "mmap-partial"},
+		{"mmap past the end", faults{mapBeyond: true}, "mmap-beyond"},
+		{"read-only maps for writing", faults{mapReadOnly: true}, "mmap-readonly"},
+		{"no mmap", faults{noMap: true}, "zeroed"},
+		{"sync takes all", faults{anySync: true}, "sync"},
+		{"sync refuses all", faults{badSync: true}, "zeroed"},
+		{"buffers overlap", faults{alias: true}, "no-alias"},
+		{"writes are lost", faults{lostWrites: true}, "write-read"},
+		{"sizes not rounded", faults{oddSize: true}, "alloc-page"},
+		{"wrong arguments taken", faults{takeAll: true}, "bad-args"},
+		{"one struct size", faults{oneStruct: true}, "struct-size"},
+		{"lost with the first descriptor", faults{freeOnClose: true}, "fd-pass"},
+		{"descriptors leak", faults{leakFD: true}, "fd-leak"},
+		{"no memory", faults{noMemory: true}, "alloc-page"},
+		{"largest block too small", faults{small: videoSize / 2}, "alloc-largest"},
+		{"fault", faults{fault: true}, "zeroed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := setup{dev: newFakeKernel(videoSize, tt.f), o: Options{Full: true}}.run(t)
+			f := r.Summary.First
+			if f == nil {
+				t.Fatalf("nothing failed:\n%s", dump(r))
+			}
+			if f.ID != tt.want || f.Heap != "video@54000000" {
+				t.Errorf("%s of %q failed first, want %s:\n%s", f.ID, f.Heap, tt.want, dump(r))
+			}
+			if f.Advice == "" || f.Expected == "" || f.Found == "" || f.Evidence == "" {
+				t.Errorf("the failure lacks a field: %+v", *f)
+			}
+			if r.Summary.Exit != report.ExitFailed {
+				t.Errorf("exit %d, want 1", r.Summary.Exit)
+			}
+		})
+	}
+}
+
+// A kernel that never answers ends the checks of the heap, not the program.
+func TestStuckKernel(t *testing.T) {
+	r := setup{dev: newFakeKernel(videoSize, faults{hang: true}), o: Options{Patience: 50 * time.Millisecond}}.run(t)
+	if f := r.Summary.First; f == nil || f.ID != "zeroed" || !strings.Contains(f.Message, "did not answer") {
+		t.Errorf("first failure %+v, want zeroed: did not answer", f)
+	}
+	if r.Summary.Failed != 1 {
+		t.Errorf("%d failures, want the one and skips after it:\n%s", r.Summary.Failed, dump(r))
+	}
+}
+
+func TestDeviceOnly(t *testing.T) {
+	lock := videoLock()
+	lock.Heaps[0].Access = heapcfg.DeviceOnly
+	k := newFakeKernel(videoSize, faults{})
+	k.deviceOK = false
+	r := setup{lock: lock, dev: k, o: Options{Full: true}}.run(t)
+	if r.Summary.Exit != report.ExitOK {
+		t.Errorf("a device-only heap fails:\n%s", dump(r))
+	}
+	k = newFakeKernel(videoSize, faults{mapAnyway: true})
+	k.deviceOK = false
+	r = setup{lock: lock, dev: k}.run(t)
+	if f := r.Summary.First; f == nil || f.ID != "mmap-refused" {
+		t.Errorf("device-only memory that maps gives %+v, want mmap-refused", f)
+	}
+}
+
+func TestNoSockets(t *testing.T) {
+	r := setup{dev: newFakeKernel(videoSize, faults{noSockets: true})}.run(t)
+	if r.Summary.Exit != report.ExitOK {
+		t.Errorf("a kernel without unix sockets fails:\n%s", dump(r))
+	}
+}
+
+// What stands around the heap: its node, its place, its users. Each board has
+// one thing wrong, and the first failure names it.
+func TestFaultyBoard(t *testing.T) {
+	node := "dev/dma_heap/video@54000000"
+	for _, tt := range []struct {
+		name   string
+		change func(m sysinfotest.FS)
+		lock   func(k *heapcfg.Lock)
+		log    string
+		want   string // id
+		says   string // in the message
+		advice string // in the advice
+		exit   int
+	}{
+		{name: "mode", change: func(m sysinfotest.FS) { m.Device(node, 0o600, sysinfo.Owner{GID: 44}) },
+			want: "heap-mode", says: "0600, not 0660", advice: `KERNEL=="video@54000000", OWNER="root", GROUP="video", MODE="0660"`, exit: 1},
+		{name: "group", change: func(m sysinfotest.FS) { m.Device(node, 0o660, sysinfo.Owner{}) },
+			want: "heap-group", says: "group root, not to video", advice: `GROUP="video"`, exit: 1},
+		{name: "group decided by another rule", change: func(m sysinfotest.FS) {
+			m.Device(node, 0o660, sysinfo.Owner{GID: 105})
+			m.File("usr/lib/udev/rules.d/70-media.rules", `SUBSYSTEM=="dma_heap", GROUP="render"`)
+		}, want: "heap-group", says: "105", advice: "/usr/lib/udev/rules.d/70-media.rules:1 decides", exit: 1},
+		{name: "unknown group", change: func(m sysinfotest.FS) { m.File("etc/group", "root:x:0:\n") },
+			want: "heap-group", says: "no group video", advice: "groupadd", exit: 1},
+		{name: "owner", change: func(m sysinfotest.FS) { m.Device(node, 0o660, sysinfo.Owner{UID: 1000, GID: 44}) },
+			want: "heap-owner", says: "user 1000", advice: `OWNER="root"`, exit: 1},
+		{name: "no link", change: func(m sysinfotest.FS) { delete(m, "dev/dma_heap/video") },
+			want: "heap-link", says: "short name video is missing", advice: `SYMLINK+="dma_heap/video"`, exit: 1},
+		{name: "link to another heap", change: func(m sysinfotest.FS) {
+			m.Device("dev/dma_heap/system", 0o600, sysinfo.Owner{})
+			m.Link("dev/dma_heap/video", "system")
+		}, want: "heap-link", says: "leads to system", exit: 1},
+		{name: "size", change: func(m sysinfotest.FS) { m.File("sys/kernel/dma_heap/video@54000000/size", "1048576\n") },
+			want: "heap-size", says: "1MiB, not 2MiB", exit: 1},
+		{name: "not reserved", change: func(m sysinfotest.FS) { m.File("proc/iomem", "40000000-5fffffff : System RAM\n") },
+			want: "heap-place", says: "system RAM", exit: 1},
+		{name: "unexpected", change: func(m sysinfotest.FS) { m.Device("dev/dma_heap/extra", 0o600, sysinfo.Owner{}) },
+			want: "heap-unexpected", says: "nobody asked", exit: 1},
+		{name: "a symlink in the place of the heap", change: func(m sysinfotest.FS) {
+			m.Device("dev/dma_heap/system", 0o600, sysinfo.Owner{})
+			m.Link(node, "system")
+		}, want: "heap-present", says: "symlink to system", exit: 1},
+		{name: "overlay not applied", change: func(m sysinfotest.FS) {
+			clearHeap(m)
+			removeTree(m)
+			withTree(m, "", 0, 0, "", "")
+		}, want: "tree-matches", says: "overlay was not applied", advice: "fdtoverlay", exit: 1},
+		{name: "moved", change: func(m sysinfotest.FS) {
+			withTree(m, "video@54000000", 0x55000000, videoSize, "linux,carveout-heap", "")
+		},
+			want: "tree-matches", says: "moved", exit: 1},
+		{name: "another board", change: func(m sysinfotest.FS) {},
+			lock: func(k *heapcfg.Lock) { k.Layout.Board.Compatible = []string{"other,board"} },
+			want: "tree-matches", says: "not the one", exit: 1},
+		{name: "disabled", change: func(m sysinfotest.FS) {
+			clearHeap(m)
+			m.File(treeRoot+"reserved-memory/video@54000000/status", "disabled\x00")
+		}, want: "tree-matches", exit: 1},
+		{name: "no driver in the source", change: func(m sysinfotest.FS) { clearHeap(m); config(m, "CONFIG_DMABUF_HEAPS=y\n") },
+			want: "heap-present", says: "no driver for carveout heaps", advice: "kernel-patches", exit: 1},
+		{name: "driver not built", change: func(m sysinfotest.FS) { clearHeap(m); config(m, "# CONFIG_DMABUF_HEAPS_CARVEOUT is not set\n") },
+			want: "heap-present", says: "built without the driver", advice: "CONFIG_DMABUF_HEAPS_CARVEOUT=y", exit: 1},
+		{name: "module not loaded", change: func(m sysinfotest.FS) { clearHeap(m); config(m, "CONFIG_DMABUF_HEAPS_CARVEOUT=m\n") },
+			want: "heap-present", says: "module that is not loaded", advice: "modprobe carveout_heap", exit: 1},
+		{name: "region could not be reserved", change: clearHeap,
+			log:  "OF: reserved mem: failed to reserve memory for node 'video@54000000': base 0x0000000054000000, size 2 MiB",
+			want: "heap-present", says: "could not reserve", exit: 1},
+		{name: "the node is missing in a container", change: func(m sysinfotest.FS) {
+			clearHeap(m)
+			m.File(".dockerenv", "")
+			m.File("sys/class/dma_heap/video@54000000/dev", "254:1")
+			m.Device("dev/dma_heap/system", 0o666, sysinfo.Owner{})
+		}, want: "heap-present", says: "docker container", advice: "--device /dev/dma_heap/video@54000000", exit: 1},
+		{name: "the directory is missing in a container", change: func(m sysinfotest.FS) {
+			clearHeap(m)
+			m.File(".dockerenv", "")
+			m.File("sys/class/dma_heap/video@54000000/dev", "254:1")
+			delete(m, "dev/dma_heap/system")
+		}, want: "heaps-supported", says: "container", advice: "--device", exit: 1},
+		{name: "kernel without heaps", change: func(m sysinfotest.FS) { clearHeap(m); config(m, "# CONFIG_DMABUF_HEAPS is not set\n") },
+			want: "heaps-supported", says: "CONFIG_DMABUF_HEAPS", exit: 4},
+		{name: "ION", change: func(m sysinfotest.FS) {
+			clearHeap(m)
+			delete(m, "dev/dma_heap/system")
+			m.File("proc/sys/kernel/osrelease", "4.19.255\n")
+			m.Device("dev/ion", 0o660, sysinfo.Owner{})
+		}, want: "heaps-supported", says: "ION", exit: 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := setup{fs: videoBoard(), lock: videoLock(), log: tt.log}
+			tt.change(s.fs)
+			if tt.lock != nil {
+				tt.lock(s.lock)
+			}
+			r := s.run(t)
+			f := r.Summary.First
+			if f == nil {
+				t.Fatalf("nothing failed:\n%s", dump(r))
+			}
+			if f.ID != tt.want || !strings.Contains(f.Message, tt.says) || !strings.Contains(f.Advice, tt.advice) {
+				t.Errorf("the first failure is %s: %s\nadvice: %s\nwant %s with %q, advice with %q\n%s",
+					f.ID, f.Message, f.Advice, tt.want, tt.says, tt.advice, dump(r))
+			}
+			if f.Advice == "" || f.Expected == "" || f.Found == "" || f.Evidence == "" {
+				t.Errorf("the failure lacks a field: %+v", *f)
+			}
+			if r.Summary.Exit != tt.exit {
+				t.Errorf("exit %d, want %d", r.Summary.Exit, tt.exit)
+			}
+		})
+	}
+}
+
+// clearHeap takes the heap away, and everything that tells of it but the tree.
+func clearHeap(m sysinfotest.FS) {
+	for name := range m {
+		if strings.HasPrefix(name, "dev/dma_heap/") || strings.HasPrefix(name, "sys/kernel/dma_heap/") {
+			delete(m, name)
+		}
+	}
+	m.Device("dev/dma_heap/system", 0o600, sysinfo.Owner{})
+}
+
+func removeTree(m sysinfotest.FS) {
+	for name := range m {
+		if strings.HasPrefix(name, treeRoot) {
+			delete(m, name)
+		}
+	}
+}
+
+// config gives the board a kernel configuration; without heaps in it the
+// directory goes as well.
+func config(m sysinfotest.FS, text string) {
+	m.File("boot/config-6.12.117", text)
+	if strings.HasPrefix(text, "# CONFIG_DMABUF_HEAPS is") {
+		delete(m, "dev/dma_heap/system")
+	}
+}
+
+// CMA has causes of its own.
+func TestMissingCMA(t *testing.T) {
+	lock := func() *heapcfg.Lock {
+		l := &heapcfg.Layout{Target: heapcfg.DefaultTarget(), Regions: []heapcfg.Region{{
+			Node: "linux,cma@50000000", Kind: heapcfg.CMA, Default: true, Reusable: true, FromConfig: true,
+			Range: heapcfg.Range{Base: 0x50000000, Size: 64 << 20}, Heap: &heapcfg.Heap{Access: heapcfg.Cached, Default: true},
+		}}}
+		return heapcfg.NewLock("heaps.yaml", l)
+	}
+	for _, tt := range []struct {
+		name, cmdline, config, log string
+		base                       uint32
+		says, advice               string
+	}{
+		{"cma=", "console=ttyAMA0 cma=16M", "CONFIG_DMABUF_HEAPS_CMA=y\nCONFIG_DMA_CMA=y\n", "", 0x50000000, "cma=16M", "remove cma=16M"},
+		{"alignment", "", "CONFIG_DMABUF_HEAPS_CMA=y\nCONFIG_DMA_CMA=y\n",
+			"Reserved memory: incorrect alignment of CMA region", 0x50100000, "not aligned", "4MiB"},
+		{"areas", "", "CONFIG_DMABUF_HEAPS_CMA=y\nCONFIG_DMA_CMA=y\n", "cma: Not enough slots for CMA reserved regions!", 0x50000000, "no room for another CMA area", "CONFIG_CMA_AREAS"},
+		{"format", "", "", "OF: reserved mem: Reserved memory: unsupported node format, ignoring", 0x50000000, "ignores all of /reserved-memory", "#address-cells"},
+		{"no DMA_CMA", "", "CONFIG_DMABUF_HEAPS_CMA=y\n# CONFIG_DMA_CMA is not set\n", "", 0x50000000, "CONFIG_DMA_CMA", "CONFIG_DMA_CMA=y"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := sysinfotest.FS{}
+			m.File("proc/sys/kernel/osrelease", "6.12.117\n")
+			m.File("proc/cmdline", tt.cmdline)
+			m.Device("dev/dma_heap/system", 0o600, sysinfo.Owner{})
+			m.File("boot/config-6.12.117", tt.config)
+			withTree(m, "linux,cma@50000000", tt.base, 64<<20, "shared-dma-pool", "reusable linux,cma-default")
+			k := lock()
+			k.Layout.Regions[0].Range.Base = heapcfg.Addr(tt.base)
+			r := setup{fs: m, lock: k, log: tt.log}.run(t)
+			f := r.Summary.First
+			if f == nil || f.ID != "heap-present" || !strings.Contains(f.Message, tt.says) || !strings.Contains(f.Advice, tt.advice) {
+				t.Errorf("the first failure is %+v, want heap-present with %q, advice with %q", f, tt.says, tt.advice)
+			}
+			for _, x := range r.Results {
+				if x.Status == report.Fail && x.Heap == f.Heap && x.ID != "heap-present" {
+					t.Errorf("a missing heap fails %s as well: %s", x.ID, x.Message)
+				}
+			}
+		})
+	}
+}
+
+// A heap held by others is a warning while they may be working, and a failure
+// where everything was to be tested; both name the holder.
+func TestHeldHeap(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		m := videoBoard()
+		m.File("sys/kernel/dma_heap/video@54000000/used", "1572864\n")
+		m.File("sys/kernel/dma_heap/video@54000000/largest_free", "524288\n")
+		m.File("proc/412/comm", "camera\n")
+		m.Link("proc/412/fd/7", "/dmabuf:")
+		m.File("proc/412/fdinfo/7", "size:\t1572864\nexp_name:\tvideo@54000000\n")
+		r := setup{fs: m, o: Options{Full: full}}.run(t)
+		want := report.Warn
+		if full {
+			want = report.Fail
+		}
+		found := false
+		for _, x := range r.Results {
+			if x.ID == "heap-free" {
+				found = true
+				if x.Status != want || !strings.Contains(x.Message, "camera[412]") {
+					t.Errorf("full %v: heap-free is %s: %s; want %s and the holder", full, x.Status, x.Message, want)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("full %v: heap-free did not run", full)
+		}
+	}
+}
+
+// Without rights the run says what it could not test, and does not pass.
+func TestUnprivileged(t *testing.T) {
+	r := setup{dev: newFakeKernel(videoSize, faults{openErr: dmaheap.ErrPermission}), caller: &sysinfo.Caller{UID: 1001, Groups: []int{1001}}}.run(t)
+	if r.Summary.Exit != report.ExitCannotTest || r.Summary.Failed != 0 {
+		t.Errorf("exit %d with %d failures, want 3 and none:\n%s", r.Summary.Exit, r.Summary.Failed, dump(r))
+	}
+	for _, x := range r.Results {
+		if x.ID == "heap-access" && (x.Status != report.Skip || !strings.Contains(x.Advice, "usermod -aG video")) {
+			t.Errorf("heap-access is %s: %s\n%s", x.Status, x.Message, x.Advice)
+		}
+	}
+	// ann is in the group, but logged in before she was.
+	r = setup{dev: newFakeKernel(videoSize, faults{openErr: dmaheap.ErrPermission}), caller: &sysinfo.Caller{UID: 1000, Groups: []int{1000}}}.run(t)
+	for _, x := range r.Results {
+		if x.ID == "heap-access" && !strings.Contains(x.Advice, "log in again") {
+			t.Errorf("advice for a stale login: %s", x.Advice)
+		}
+	}
+}
+
+// A copy of a board is examined, but its memory cannot be tested.
+func TestCopiedBoard(t *testing.T) {
+	r := setup{copied: true}.run(t)
+	for _, x := range r.Results {
+		if x.ID == "alloc-page" && x.Status != report.Skip {
+			t.Errorf("alloc-page on a copy is %s", x.Status)
+		}
+	}
+	if r.Summary.Failed != 0 {
+		t.Errorf("a copy fails:\n%s", dump(r))
+	}
+}
+
+func TestUnknownHeapOption(t *testing.T) {
+	b := sysinfo.New(videoBoard(), sysinfo.Options{Live: true, PageSize: 4096})
+	_, err := Run(context.Background(), b, newFakeKernel(videoSize, faults{}), videoLock(), Options{Heaps: []string{"vidoe"}},
+		func(*report.Report) {}, func(report.Result) {})
+	if !errors.Is(err, ErrNoSuchHeap) {
+		t.Errorf("Run with a misspelt heap = %v, want %v", err, ErrNoSuchHeap)
+	}
+}
+
+// Ids are a promise to scripts, so they are unique and of one shape.
+func TestDefs(t *testing.T) {
+	seen := map[string]bool{}
+	for _, d := range Defs() {
+		if seen[d.ID] || d.Title == "" || strings.Trim(d.ID, "abcdefghijklmnopqrstuvwxyz-") != "" {
+			t.Errorf("check %+v: the id must be unique and kebab-case, the title not empty", d)
+		}
+		seen[d.ID] = true
+	}
+}
