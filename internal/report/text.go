@@ -16,6 +16,10 @@ type Text struct {
 	o    Options
 	heap string
 	any  bool
+	// skipped holds skips in a row for one and the same reason; they become
+	// one line, so that a missing heap does not scroll its cause away.
+	skipped []string
+	reason  string
 }
 
 // NewText returns a writer of the text format.
@@ -40,6 +44,9 @@ func (t *Text) Start(r *Report) error {
 
 // Result writes one result, under the name of its heap.
 func (t *Text) Result(res *Result) error {
+	if res.Status != Skip || res.Heap != t.heap || res.Message != t.reason {
+		t.skips()
+	}
 	if !t.any || res.Heap != t.heap {
 		name := res.Heap
 		if name == "" {
@@ -47,6 +54,10 @@ func (t *Text) Result(res *Result) error {
 		}
 		fmt.Fprintf(t.w, "\n%s\n", t.paint(bold, name))
 		t.heap, t.any = res.Heap, true
+	}
+	if res.Status == Skip {
+		t.skipped, t.reason = append(t.skipped, res.ID), res.Message
+		return t.w.Flush()
 	}
 	fmt.Fprintf(t.w, "  %s %-18s %s\n", t.status(res.Status), res.ID, indent(res.Message, 25))
 	if res.Status == Fail || res.Status == Warn {
@@ -61,8 +72,40 @@ func (t *Text) Result(res *Result) error {
 	return t.w.Flush()
 }
 
+// skips writes the skips that were held back.
+func (t *Text) skips() {
+	switch n := len(t.skipped); {
+	case n == 0:
+		return
+	case n == 1:
+		fmt.Fprintf(t.w, "  %s %-18s %s\n", t.status(Skip), t.skipped[0], indent(t.reason, 25))
+	default:
+		fmt.Fprintf(t.w, "  %s %-18s %s:%s\n", t.status(Skip), fmt.Sprintf("%d checks", n), indent(t.reason, 25), wrap(t.skipped, 25, 100))
+	}
+	t.skipped, t.reason = nil, ""
+}
+
+// wrap joins words with spaces, with a new line before the width is passed.
+func wrap(words []string, from, width int) string {
+	var b strings.Builder
+	at := width // the first word begins a line
+	for _, w := range words {
+		if at+1+len(w) > width {
+			b.WriteString("\n" + strings.Repeat(" ", from))
+			at = from
+		} else {
+			b.WriteString(" ")
+			at++
+		}
+		b.WriteString(w)
+		at += len(w)
+	}
+	return b.String()
+}
+
 // End writes what could not be seen, the counts and the verdict.
 func (t *Text) End(r *Report) error {
+	t.skips()
 	var silent []Source
 	for _, s := range r.Sources {
 		if s.Error != "" || t.o.Verbose {
