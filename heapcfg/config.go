@@ -12,9 +12,12 @@ import (
 
 // A Config is a heaps.yaml as it was written, before it meets a board.
 type Config struct {
-	File   string
-	Board  []string // compatible strings the base tree must have one of
-	Target Target
+	File     string
+	Variant  string   // the variant that was asked for, or empty
+	Variants []string // all that the file has
+	Board    []string // compatible strings the base tree must have one of
+	RAM      []Range  // what the boot loader fills in; empty: as in the base tree
+	Target   Target
 	// StatedKernel says that the file names the target kernel itself.
 	StatedKernel bool
 	KeepClear    []Occupant
@@ -55,23 +58,66 @@ type DeviceConfig struct {
 // The keys of the language, level by level. The JSON schema is held against
 // these tables by a test.
 var (
-	rootKeys      = []string{"version", "board", "target", "keep-clear", "disable", "heaps"}
-	boardKeys     = []string{"compatible"}
-	targetKeys    = []string{"kernel", "page-size", "patched", "kconfig"}
-	kconfigKeys   = []string{"HUGETLB_PAGE", "TRANSPARENT_HUGEPAGE", "CMA_AREAS"}
+	rootKeys      = []string{"version", "board", "target", "keep-clear", "disable", "heaps", "variants"}
+	boardKeys     = []string{"compatible", "ram"}
+	targetKeys    = []string{"kernel", "arch", "page-size", "patched", "kconfig"}
+	kconfigKeys   = []string{"HUGETLB_PAGE", "TRANSPARENT_HUGEPAGE", "CMA_AREAS", "EFI"}
 	keepClearKeys = []string{"what", "name", "base", "size"}
 	heapKeys      = []string{"name", "kind", "size", "base", "place", "access", "chunk-size", "default", "mode", "owner", "group", "devices"}
 	placeKeys     = []string{"align", "within", "below", "after"}
 	rangeKeys     = []string{"base", "size"}
 	deviceKeys    = []string{"node", "name"}
+	variantKeys   = []string{"board", "target", "keep-clear", "disable", "omit", "heaps"}
 )
 
 // Parse reads a heaps.yaml. The name is used in findings only. The Config is
 // nil when there is nothing to go on with; findings of level Error mean that
 // the Config must not be compiled, though it can still be drawn.
 func Parse(name string, data []byte) (*Config, []Finding) {
+	return ParseVariant(name, data, "")
+}
+
+// ParseVariant reads a heaps.yaml with the values that one of its variants
+// overrides. All other variants are read too, so that a mistake in one is
+// found whichever is built.
+func ParseVariant(name string, data []byte, variant string) (*Config, []Finding) {
 	r := &reader{file: name}
-	cfg := r.config(r.document(data))
+	root := r.document(data)
+	variants := r.variants(root)
+	merged := root
+	if variant != "" && root != nil {
+		v, ok := variants.get(variant)
+		if !ok {
+			fix := "the file has no variants"
+			if len(variants.order) > 0 {
+				fix = "the file has " + strings.Join(variants.order, ", ")
+			}
+			at := &yaml.Node{Line: root.Line, Column: root.Column}
+			r.errorf(at, "$.variants", "variant-unknown", fix, "the file has no variant %q", variant)
+		}
+		merged = r.override(root, v)
+	}
+	cfg := r.config(merged)
+	seen := make(map[Finding]bool, len(r.findings))
+	for _, f := range r.findings {
+		seen[f] = true
+	}
+	for _, other := range variants.order {
+		v, _ := variants.get(other)
+		o := &reader{file: name}
+		if other != variant {
+			o.config(o.override(root, v))
+		}
+		for _, f := range o.findings {
+			if !seen[f] {
+				seen[f] = true
+				r.add(f)
+			}
+		}
+	}
+	if cfg != nil {
+		cfg.Variant, cfg.Variants = variant, variants.order
+	}
 	SortFindings(r.findings)
 	return cfg, r.findings
 }
@@ -88,6 +134,9 @@ func (r *reader) config(root *yaml.Node) *Config {
 	if n := o.vals["board"]; n != nil {
 		if b, ok := r.object(n, "$.board", boardKeys...); ok {
 			cfg.Board = b.strings("compatible")
+			if n := b.vals["ram"]; n != nil {
+				cfg.RAM = r.ranges(n, "$.board.ram")
+			}
 		}
 	}
 	if n := o.vals["target"]; n != nil {
@@ -115,6 +164,10 @@ func (r *reader) config(root *yaml.Node) *Config {
 				cfg.Heaps = append(cfg.Heaps, h)
 			}
 		})
+		if n := len(cfg.Heaps); n > maxHeaps {
+			r.errorf(o.keys["heaps"], "$.heaps", "yaml-value", "check that it is the right file", "the file has %d heaps; a kernel has at most %d", n, maxHeaps)
+			cfg.Heaps = cfg.Heaps[:maxHeaps]
+		}
 		if n := o.vals["heaps"]; n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
 			r.errorf(n, "$.heaps", "yaml-missing", "add a heap with name, kind and size", "the list of heaps is empty")
 		}
@@ -180,6 +233,7 @@ func (r *reader) target(n *yaml.Node, cfg *Config) {
 			cfg.Target.Kernel, cfg.StatedKernel = v, true
 		}
 	}
+	cfg.Target.Arch = Arch(o.word("arch", string(Arm), string(Arm64), string(Riscv)))
 	if size, ok := o.size("page-size"); ok {
 		switch size {
 		case 4 * KiB, 16 * KiB, 64 * KiB:
@@ -195,6 +249,7 @@ func (r *reader) target(n *yaml.Node, cfg *Config) {
 		if k, ok := r.object(n, "$.target.kconfig", kconfigKeys...); ok {
 			cfg.Target.HugeTLB = k.kconfigBool("HUGETLB_PAGE")
 			cfg.Target.THP = k.kconfigBool("TRANSPARENT_HUGEPAGE")
+			cfg.Target.EFI = k.kconfigBool("EFI")
 			if k.has("CMA_AREAS") {
 				cfg.Target.CMAAreas = k.int("CMA_AREAS", 1, 1024)
 			}
@@ -336,18 +391,7 @@ func (r *reader) placement(n *yaml.Node, path string, h *HeapConfig) {
 		}
 	}
 	if n := o.vals["within"]; n != nil {
-		one := func(n *yaml.Node, path string) {
-			if w, ok := r.object(n, path, rangeKeys...); ok {
-				if rng, ok := w.rng(); ok {
-					h.Within = append(h.Within, rng)
-				}
-			}
-		}
-		if n.Kind == yaml.SequenceNode {
-			r.list(n, path+".within", one)
-		} else {
-			one(n, path+".within")
-		}
+		h.Within = r.ranges(n, path+".within")
 	}
 	if b, ok := o.addr("below"); ok {
 		if b == 0 {
@@ -359,6 +403,24 @@ func (r *reader) placement(n *yaml.Node, path string, h *HeapConfig) {
 	for key, p := range o.places() {
 		h.Source.Fields["place."+key] = p
 	}
+}
+
+// ranges reads one range or a list of them.
+func (r *reader) ranges(n *yaml.Node, path string) []Range {
+	var out []Range
+	one := func(n *yaml.Node, path string) {
+		if w, ok := r.object(n, path, rangeKeys...); ok {
+			if rng, ok := w.rng(); ok {
+				out = append(out, rng)
+			}
+		}
+	}
+	if n.Kind == yaml.SequenceNode {
+		r.list(n, path, one)
+	} else {
+		one(n, path)
+	}
+	return out
 }
 
 // access reads who may open the heap.

@@ -66,6 +66,9 @@ func (v *Version) UnmarshalText(b []byte) error {
 type Target struct {
 	Kernel   Version `json:"kernel"`
 	PageSize uint64  `json:"page_size"`
+	// Arch is the architecture in the kernel's words: arm, arm64 or riscv.
+	// Where nobody states it, the CPUs of the tree decide.
+	Arch Arch `json:"arch,omitempty"`
 	// Patched says that the project's kernel-patches are applied: carveout
 	// and chunk heaps exist, and each reusable region is a heap.
 	Patched bool `json:"patched"`
@@ -76,7 +79,21 @@ type Target struct {
 	THP     bool `json:"transparent_hugepage,omitempty"`
 	// CMAAreas is CONFIG_CMA_AREAS, or 0 for the release's own default.
 	CMAAreas int `json:"cma_areas,omitempty"`
+	// EFI is CONFIG_EFI, with which arm64 keeps eight times as many pieces
+	// of memory apart at boot.
+	EFI bool `json:"efi,omitempty"`
 }
+
+// An Arch is an architecture under the name of its folder in the kernel.
+type Arch string
+
+// The architectures whose kernels take reserved memory from a device tree and
+// whose differences the rules know. Others are left empty.
+const (
+	Arm   Arch = "arm"
+	Arm64 Arch = "arm64"
+	Riscv Arch = "riscv"
+)
 
 // DefaultTarget is the kernel assumed where nothing else is said.
 func DefaultTarget() Target {
@@ -105,6 +122,23 @@ func (t Target) CMAAlign() uint64 {
 		return 2 * MiB
 	}
 	return 4 * MiB
+}
+
+// leastCMAAlign is the CMA alignment of the same kernel with huge pages: what
+// a tree that was not made for a known configuration must meet at least.
+func (t Target) leastCMAAlign() uint64 {
+	t.HugeTLB, t.THP = true, true
+	return t.CMAAlign()
+}
+
+// maxNoMapHoles returns how many separate holes no-map regions may cut into
+// RAM. Each takes two of the fixed entries in which memblock keeps memory
+// before it can grow the array (mm/memblock.c, INIT_MEMBLOCK_MEMORY_REGIONS).
+func (t Target) maxNoMapHoles() int {
+	if t.EFI && t.Arch == Arm64 {
+		return 511
+	}
+	return 63
 }
 
 // MaxCMAAreas returns how many CMA areas the kernel can hold, the default one

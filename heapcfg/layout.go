@@ -113,6 +113,11 @@ type User struct {
 	Node  string `json:"node"`            // path in the base tree
 	Label string `json:"label,omitempty"` // label, where the base has one
 	Name  string `json:"name,omitempty"`  // entry of memory-region-names
+	// Reach is the memory that the dma-ranges of the buses above let the
+	// device address; nothing limits it where Reach is empty.
+	Reach []Range `json:"reach,omitempty"`
+	// Disabled says that the base tree switches the device off.
+	Disabled bool `json:"disabled,omitempty"`
 }
 
 // Mode is the permission bits of a device node; in JSON a string such as
@@ -141,6 +146,11 @@ func (m *Mode) UnmarshalText(b []byte) error {
 type Defect struct {
 	Rule string `json:"rule"`
 	Fact string `json:"fact"`
+	// Path is the node, where it is neither the region nor
+	// /reserved-memory itself.
+	Path string `json:"path,omitempty"`
+	// Fix is a nearer way out than the rule's own.
+	Fix string `json:"fix,omitempty"`
 }
 
 // A Region is one child of /reserved-memory.
@@ -161,7 +171,11 @@ type Region struct {
 	Disabled   bool     `json:"disabled,omitempty"`
 	Compatible []string `json:"compatible,omitempty"`
 	Heap       *Heap    `json:"heap,omitempty"` // nil: no heap comes of it
+	// Users are the devices of the base tree that name the region; those
+	// of heaps.yaml are in Heap.
+	Users      []User   `json:"users,omitempty"`
 	Defects    []Defect `json:"defects,omitempty"`
+	dmaDefault bool     // linux,dma-default on a shared-dma-pool
 	// FromConfig says that heaps.yaml asked for the region; else the base
 	// tree brought it.
 	FromConfig bool `json:"from_config,omitempty"`
@@ -192,6 +206,14 @@ func (r *Region) Name() string {
 		return r.Heap.Short
 	}
 	return r.Node
+}
+
+// users returns every device that takes its memory from the region.
+func (r *Region) users() []User {
+	if r.Heap == nil {
+		return r.Users
+	}
+	return slices.Concat(r.Users, r.Heap.Devices)
 }
 
 // Active reports whether the kernel will try to reserve the region.
@@ -261,10 +283,18 @@ type Layout struct {
 	System *Heap `json:"system,omitempty"`
 	// HasReserved says that the base tree has a /reserved-memory node.
 	HasReserved bool `json:"has_reserved,omitempty"`
-	// Defects are flaws of /reserved-memory itself, which cost all regions.
+	// Bootargs is the command line that the tree carries in /chosen. Boot
+	// loaders often bring another.
+	Bootargs string `json:"bootargs,omitempty"`
+	// DMALimit is the first address beyond what the most limited bus can
+	// address, or 0: on arm64 the kernel ends ZONE_DMA there.
+	DMALimit Addr `json:"dma_limit,omitempty"`
+	// Defects are flaws of the tree outside of single regions.
 	Defects []Defect `json:"defects,omitempty"`
-	// Source names the file the Layout was read from.
-	Source Source `json:"source"`
+	// Source names the file the Layout was read from; BaseFile names the
+	// device tree where that is another.
+	Source   Source `json:"source"`
+	BaseFile string `json:"-"`
 }
 
 // RAM returns the number of bytes in all banks together.

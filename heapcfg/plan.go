@@ -20,14 +20,18 @@ import (
 //
 // A heap that cannot be placed is left out of the Layout and reported.
 func (c *Config) Plan(base *Layout, tree *fdt.Tree) (*Layout, []Finding) {
-	p := planner{cfg: c, tree: tree, out: *base}
+	p := planner{cfg: c, tree: tree, out: *base, resolved: map[Place]User{}}
 	l := &p.out
 	l.Target = c.Target
-	l.Source = c.Source
+	if l.Target.Arch == "" {
+		l.Target.Arch = base.Target.Arch
+	}
+	l.Source, l.BaseFile = c.Source, base.Source.File
 	l.Source.File = c.File
 	l.Regions = slices.Clone(base.Regions)
 	l.Occupied = append(slices.Clone(base.Occupied), c.KeepClear...)
 	p.board(base)
+	p.ram()
 	p.disable()
 	p.assumeKernel()
 
@@ -42,6 +46,7 @@ func (c *Config) Plan(base *Layout, tree *fdt.Tree) (*Layout, []Finding) {
 		p.heaps = append(p.heaps, h)
 	}
 	p.place(first)
+	p.deviceNames()
 	l.Regions = slices.DeleteFunc(l.Regions, func(r Region) bool { return r.FromConfig && r.Node == "" })
 	SortFindings(p.findings)
 	return l, p.findings
@@ -51,11 +56,16 @@ type planner struct {
 	cfg      *Config
 	tree     *fdt.Tree
 	out      Layout
-	heaps    []*HeapConfig // one for each region from the config, in order
+	heaps    []*HeapConfig  // one for each region from the config, in order
+	resolved map[Place]User // devices found, by the place that names them
 	findings []Finding
 }
 
 func (p *planner) report(id string, at Place, fix, format string, args ...any) {
+	if fix == "" {
+		r, _ := RuleByID(id)
+		fix = r.Fix
+	}
 	p.findings = append(p.findings, Finding{ID: id, Level: ruleLevel(id), Place: at, Message: fmt.Sprintf(format, args...), Fix: fix})
 }
 
@@ -72,6 +82,44 @@ func (p *planner) board(base *Layout) {
 	}
 	p.report("board-mismatch", p.cfg.Source.At("board"), "give the device tree of the right board, or correct board.compatible",
 		"the config is for %s, the device tree is of %s", strings.Join(p.cfg.Board, " or "), quoteList(base.Board.Compatible))
+}
+
+// ram takes the RAM that the config states in the place of the tree's.
+func (p *planner) ram() {
+	l := &p.out
+	at := p.cfg.Source.At("board")
+	if len(p.cfg.RAM) > 0 {
+		stated := MergeRanges(p.cfg.RAM)
+		if tree := MergeRanges(l.Banks); len(tree) > 0 && !slices.Equal(tree, stated) {
+			p.report("ram-differs", at, "remove board.ram, or correct it", "the config states RAM%s, the device tree has%s", strings.TrimPrefix(withinWords(stated), " in"), strings.TrimPrefix(withinWords(tree), " in"))
+		}
+		l.Banks = stated
+	}
+	if len(l.Banks) == 0 {
+		p.report("ram-unknown", at, "", "the device tree says nothing about RAM; the boot loader fills it in")
+	}
+}
+
+// deviceNames holds the names in memory-region-names together: the property
+// is only written where every heap of the device has one.
+func (p *planner) deviceNames() {
+	named, unnamed := map[string]bool{}, map[string]bool{}
+	for _, h := range p.heaps {
+		for _, d := range h.Devices {
+			u, ok := p.resolved[d.Source.Place]
+			if !ok {
+				continue
+			}
+			set, other := named, unnamed
+			if u.Name == "" {
+				set, other = unnamed, named
+			}
+			set[u.Node] = true
+			if other[u.Node] {
+				p.report("device-names", d.Source.Place, "", "device %s has a name for some of its heaps and not for others", u.Node)
+			}
+		}
+	}
 }
 
 func quoteList(s []string) string {
@@ -98,7 +146,9 @@ func (p *planner) disable() {
 			p.report("disable-unknown", d.Source.Place, fix, "the base tree has no region %q", d.Node)
 			continue
 		}
-		p.out.Regions[i].Disabled = true
+		r := &p.out.Regions[i]
+		r.Disabled = true
+		r.Source.Fields = map[string]Place{"disable": d.Source.Place}
 	}
 }
 
@@ -150,6 +200,7 @@ func (p *planner) region(h *HeapConfig) Region {
 	for _, d := range h.Devices {
 		if u, ok := p.device(d); ok {
 			r.Heap.Devices = append(r.Heap.Devices, u)
+			p.resolved[d.Source.Place] = u
 		}
 	}
 	if h.HasBase {
@@ -197,7 +248,9 @@ func (p *planner) device(d DeviceConfig) (User, bool) {
 		return u, false
 	}
 	u.Node = p.tree.Path(n)
+	u.Reach = reach(p.tree, u.Node)
 	if !enabled(n) {
+		u.Disabled = true
 		p.report("device-disabled", d.Source.Place, "enable the device in the board's tree, or remove it here", "device %s is disabled in the base tree", u.Node)
 	}
 	if n.Has("memory-region") {
@@ -287,6 +340,14 @@ func (p *planner) placeOne(h *HeapConfig, r *Region, first int) {
 	}
 	windows := p.windows(h)
 	gaps := p.gaps()
+	if h.Kind == CMA {
+		gaps = splitAt(gaps, l.zoneLimits())
+	}
+	for _, u := range r.Heap.Devices {
+		if len(u.Reach) > 0 {
+			gaps = intersectAll(gaps, u.Reach)
+		}
+	}
 	best, found := Range{}, false
 	var largest uint64
 	for _, w := range windows {
@@ -315,6 +376,10 @@ func (p *planner) placeOne(h *HeapConfig, r *Region, first int) {
 		}
 	}
 	if !found {
+		if len(l.Banks) == 0 {
+			r.Range.Size = 0
+			return // reported once, as ram-unknown
+		}
 		p.report("no-room", h.Source.At("size"), fmt.Sprintf("make it %s or smaller, or loosen place and keep-clear", FormatSize(largest)),
 			"no free %s aligned to %s for heap %s%s", FormatSize(size), FormatSize(align), h.Name, p.whereWords(h))
 		r.Range.Size = 0
@@ -331,8 +396,8 @@ func (p *planner) placeOne(h *HeapConfig, r *Region, first int) {
 // whereWords names the constraints of a heap.
 func (p *planner) whereWords(h *HeapConfig) string {
 	var s string
-	for _, w := range h.Within {
-		s += fmt.Sprintf(" within %v", w)
+	for i, w := range h.Within {
+		s += fmt.Sprintf("%s %v", []string{" within", " or"}[min(i, 1)], w)
 	}
 	if h.Below > 0 {
 		s += fmt.Sprintf(" below %v", h.Below)
@@ -382,6 +447,35 @@ func (p *planner) gaps() []Range {
 		}
 	}
 	return Subtract(MergeRanges(p.out.Banks), taken)
+}
+
+// splitAt cuts ranges at addresses.
+func splitAt(rs []Range, limits []Addr) []Range {
+	for _, at := range limits {
+		var out []Range
+		for _, r := range rs {
+			if r.Base < at && r.Last() >= at {
+				out = append(out, Range{r.Base, uint64(at - r.Base)}, Range{at, uint64(r.Last()-at) + 1})
+				continue
+			}
+			out = append(out, r)
+		}
+		rs = out
+	}
+	return rs
+}
+
+// intersectAll returns what both lists hold, in the order of the first.
+func intersectAll(a, b []Range) []Range {
+	var out []Range
+	for _, x := range a {
+		for _, y := range b {
+			if hit, ok := intersect(x, y); ok {
+				out = append(out, hit)
+			}
+		}
+	}
+	return out
 }
 
 // Subtract returns what is left of the ranges when taken is cut out of them,

@@ -10,14 +10,18 @@ import (
 // table of rules is what the compiler, `heapctl explain` and docs/rules.md
 // all speak from.
 type Rule struct {
-	ID    string // stable: scripts and bug reports name it
+	ID string // stable: scripts and bug reports name it
+	// Level is how bad a breach is at worst; a finding may be milder.
 	Level Level
 	Title string // what must hold, in one sentence
-	// Kernels are the releases the rule is about, in words.
+	// Kernels are the releases the rule is about, in words; empty where it
+	// is not the kernel that minds.
 	Kernels string
-	// Why is what the kernel does where the rule is broken, its message
-	// included where there is one.
+	// Why is what happens where the rule is broken.
 	Why string
+	// Says are the lines that kernels print then. A rule about kernels has
+	// at least one, if only to say that there is none.
+	Says []Say
 	// Fix is the way out in general; a finding may carry a nearer one.
 	Fix string
 	// Source is the kernel document or source line behind the rule.
@@ -26,9 +30,24 @@ type Rule struct {
 	check func(*linter) // nil where reading or planning finds it
 }
 
+// A Say is what some kernels print where a rule is broken: one line of the
+// log without its time, or nothing at all.
+type Say struct {
+	Kernels string
+	Line    string // empty: these kernels say nothing
+}
+
+// silent is what rules use that no kernel has a message for.
+func silent() []Say { return []Say{{Kernels: allKernels}} }
+
+// always is a line that all kernels print.
+func always(line string) []Say { return []Say{{allKernels, line}} }
+
+const allKernels = "all"
+
 // Rules returns the table, in the order in which it is documented.
 func Rules() []Rule {
-	return slices.Concat(languageRules(), planRules(), treeRules(), regionRules())
+	return slices.Concat(languageRules(), planRules(), treeRules(), regionRules(), heapRules(), deviceRules())
 }
 
 // RuleByID returns the rule with an id.
@@ -99,6 +118,12 @@ func planRules() []Rule {
 			Why: "No driver binds to a disabled device, and nobody uses the region.", Fix: "Enable the device in the board's tree."},
 		{ID: "device-has-region", Level: Warning, Title: "A device does not lose a region it already has.",
 			Why: "An overlay replaces the whole memory-region property.", Fix: "List every heap the device needs."},
+		{ID: "device-names", Level: Error, Title: "Of the heaps of one device, all have a name or none.",
+			Why: "Drivers find a region by its place in memory-region-names; with gaps in the list they would find the wrong one.", Fix: "Write {node: ..., name: ...} in every heap of the device."},
+		{ID: "ram-differs", Level: Warning, Title: "The RAM that the config states is the RAM of the tree.",
+			Why: "Heaps are placed by what the config says; on a board with less they lie outside RAM.", Fix: "Correct board.ram, or remove it where the tree is right."},
+		{ID: "variant-unknown", Level: Error, Title: "A variant changes heaps that the file has.",
+			Why: "A misspelt name would leave the heap as it is.", Fix: "Use the name of a heap of the file."},
 		{ID: "place-after", Level: Error, Title: "A heap that comes after another names one that has a place.",
 			Why: "There is no address to start from.", Fix: "Name another heap of the file, without going in a circle."},
 		{ID: "no-room", Level: Error, Title: "There is free RAM for every heap.",

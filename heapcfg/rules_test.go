@@ -67,7 +67,35 @@ var violations = []struct {
 	{"several reg", head + ok, []*fdt.Node{node("a@50000000", "reg", append(reg(0x50000000, 0x1000), reg(0x51000000, 0x1000)...))}, []string{"/reserved-memory/a@50000000 multi-reg"}},
 	{"reusable and no-map", head + ok, []*fdt.Node{node("a@50000000", "reg", reg(0x50000000, 0x400000), "compatible", CompatPool, "reusable", nil, "no-map", nil)}, []string{"/reserved-memory/a@50000000 reusable-no-map"}},
 	{"reusable carveout", head + ok, []*fdt.Node{node("a@50000000", "reg", reg(0x50000000, 0x400000), "compatible", CompatCarveout, "reusable", nil)}, []string{"/reserved-memory/a@50000000 carveout-reusable"}},
+	{"empty CMA", head + ok, []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 0))}, []string{"/reserved-memory/a@50000000 region-empty"}},
+	{"dynamic, too big", head + ok, []*fdt.Node{pool("a", "size", fdt.Cells(768<<20, 2))}, []string{"/reserved-memory/a region-no-room"}},
+	{"dynamic, range taken", head + ok, []*fdt.Node{pool("a", "size", fdt.Cells(16<<20, 2), "alloc-ranges", reg(0x48000000, 32<<20))}, []string{"/reserved-memory/a region-no-room"}},
+	{"dynamic, second range", head + ok, []*fdt.Node{pool("a", "size", fdt.Cells(16<<20, 2), "alloc-ranges", append(reg(0x48000000, 32<<20), reg(0x50000000, 32<<20)...))}, nil},
+	{"two dynamic, room for one", head + ok, []*fdt.Node{
+		pool("a", "size", fdt.Cells(16<<20, 2), "alloc-ranges", reg(0x50000000, 24<<20)), pool("b", "size", fdt.Cells(16<<20, 2), "alloc-ranges", reg(0x50000000, 24<<20))},
+		[]string{"/reserved-memory/b region-no-room"}},
+	{"heap takes the room", head + "- {name: v, kind: carveout, size: 32MiB, base: 0x5000_0000}\n", []*fdt.Node{pool("a", "size", fdt.Cells(16<<20, 2), "alloc-ranges", reg(0x50000000, 32<<20))}, []string{"/reserved-memory/a region-no-room"}},
+	{"name of another address", head + ok, []*fdt.Node{pool("a@51000000", "reg", reg(0x50000000, 0x400000))}, []string{"/reserved-memory/a@51000000 unit-address"}},
+	{"compatible", head + ok, []*fdt.Node{node("a@50000000", "compatible", "shared-dma-poll", "reusable", nil, "reg", reg(0x50000000, 0x400000))}, []string{"/reserved-memory/a@50000000 compatible-typo"}},
+	{"restricted pool", head + ok, []*fdt.Node{node("a@50000000", "compatible", CompatSwiotlb, "no-map", nil, "reg", reg(0x50000000, 0x400000))}, []string{"/reserved-memory/a@50000000 swiotlb-flags"}},
+	{"default that is none", head + ok, []*fdt.Node{node("a@50000000", "compatible", CompatPool, "no-map", nil, "linux,cma-default", nil, "reg", reg(0x50000000, 0x400000))}, []string{"/reserved-memory/a@50000000 cma-default-ignored"}},
+	{"two coherent defaults", head + ok, []*fdt.Node{
+		node("a@50000000", "compatible", CompatPool, "no-map", nil, "linux,dma-default", nil, "reg", reg(0x50000000, 0x400000)),
+		node("b@51000000", "compatible", CompatPool, "no-map", nil, "linux,dma-default", nil, "reg", reg(0x51000000, 0x400000))}, []string{"/reserved-memory/b@51000000 dma-default-twice"}},
+	{"swapped cells", head + ok, []*fdt.Node{pool("a@50000000", "reg", fdt.U32s(0x50000000, 0, 0x4000000, 0))}, []string{"/reserved-memory/a@50000000 unit-address", "/reserved-memory/a@50000000 outside-ram"}},
+	{"wraps in the tree", head + ok, []*fdt.Node{node("a@50000000", "reg", reg(0x50000000, ^uint64(0)))}, []string{"/reserved-memory/a@50000000 outside-ram"}},
+	{"no RAM left", head + "- {name: v, kind: carveout, size: 94MiB, base: 0x4220_0000}\n- {name: w, kind: cma, size: 336MiB, base: 0x4a00_0000}\n", nil, []string{"7:30 ram-left"}},
+	{"firmware's name", head + "- {name: optee-shm, kind: carveout, size: 2MiB}\n", nil, []string{"6:10 name-firmware"}},
+	{"long name", head + ok, []*fdt.Node{pool(strings.Repeat("a", 60)+"@50000000", "reg", reg(0x50000000, 0x400000))}, []string{"/reserved-memory/" + strings.Repeat("a", 60) + "@50000000 name-long"}},
+	{"aligned for huge pages", head + ok, []*fdt.Node{pool("a@50200000", "reg", reg(0x50200000, 0x200000))}, []string{"/reserved-memory/a@50200000 cma-alignment", "/reserved-memory/a@50200000 cma-alignment"}},
+	{"device names", head + "- {name: a, kind: cma, size: 4MiB, devices: [{node: codec0, name: mem}]}\n- {name: b, kind: cma, size: 4MiB, devices: [\"&codec\"]}\n", nil, []string{"7:46 device-names"}},
+	{"other RAM", "version: 1\nboard: {ram: {base: 0x4000_0000, size: 256MiB}}\nheaps:\n- {name: a, kind: carveout, size: 4MiB}\n", nil, []string{"2:8 ram-differs"}},
 	{"disabled is skipped", head + ok, []*fdt.Node{node("a@50000000", "reg", reg(0x50000000, 0), "status", "disabled")}, nil},
+}
+
+// pool makes a CMA region.
+func pool(name string, props ...any) *fdt.Node {
+	return node(name, append([]any{"compatible", CompatPool, "reusable", nil}, props...)...)
 }
 
 const ok = "- {name: ok, kind: carveout, size: 2MiB}\n"
@@ -107,7 +135,7 @@ func TestRulesOnTrees(t *testing.T) {
 		change func(*fdt.Tree)
 		want   []string
 	}{
-		{"misspelt", DefaultTarget(), func(t *fdt.Tree) { t.Root.AddChild(&fdt.Node{Name: "reserved_memory"}) }, []string{"/reserved-memory reserved-name"}},
+		{"misspelt", DefaultTarget(), func(t *fdt.Tree) { t.Root.AddChild(&fdt.Node{Name: "reserved_memory"}) }, []string{"/reserved_memory reserved-name"}},
 		{"no ranges", DefaultTarget(), func(t *fdt.Tree) {
 			rm := t.Root.AddChild(&fdt.Node{Name: "reserved-memory"})
 			rm.Set("#address-cells", fdt.U32s(2))
@@ -118,7 +146,7 @@ func TestRulesOnTrees(t *testing.T) {
 			rm.Set("#address-cells", fdt.U32s(1))
 			rm.Set("ranges", nil)
 		}, []string{"/reserved-memory reserved-format"}},
-		{"no memory", DefaultTarget(), func(t *fdt.Tree) { t.Root.RemoveChild("memory@40000000") }, []string{"/ tree-memory"}},
+		{"no memory", DefaultTarget(), func(t *fdt.Tree) { t.Root.RemoveChild("memory@40000000") }, []string{"/ ram-unknown"}},
 		{"bad memory", DefaultTarget(), func(t *fdt.Tree) { t.Root.Child("memory@40000000").Set("reg", fdt.U32s(1)) }, []string{"/memory@40000000 tree-memory"}},
 		{"root cells", DefaultTarget(), func(t *fdt.Tree) { t.Root.Set("#size-cells", fdt.U32s(0)) }, []string{"/ tree-cells"}},
 		{"65 regions on 6.1", Target{Kernel: Version{6, 1}, PageSize: 4 * KiB, Patched: true}, manyRegions, []string{"/reserved-memory/r64@50040000 region-count"}},
@@ -135,6 +163,168 @@ func TestRulesOnTrees(t *testing.T) {
 				t.Errorf("findings (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestRulesOnBoards breaks the rules about devices, buses and zones.
+func TestRulesOnBoards(t *testing.T) {
+	arm := DefaultTarget()
+	arm.Arch = Arm
+	arm64 := DefaultTarget()
+	arm64.Arch = Arm64
+	for _, tc := range []struct {
+		name     string
+		target   Target
+		reserved []*fdt.Node
+		change   func(*fdt.Tree)
+		want     []string
+	}{
+		{"dangling", arm64, nil, func(t *fdt.Tree) { codec(t).Set("memory-region", fdt.U32s(9)) }, []string{"/codec@9000000 user-dangling"}},
+		{"names", arm64, []*fdt.Node{node("a@50000000", "reg", reg(0x50000000, 0x1000), "phandle", fdt.U32s(1))},
+			func(t *fdt.Tree) {
+				codec(t).Set("memory-region", fdt.U32s(1))
+				codec(t).Set("memory-region-names", fdt.StringList("x", "y"))
+			}, []string{"/codec@9000000 user-names"}},
+		{"disabled region", arm64, []*fdt.Node{node("a@50000000", "reg", reg(0x50000000, 0x1000), "phandle", fdt.U32s(1), "status", "disabled")},
+			func(t *fdt.Tree) { codec(t).Set("memory-region", fdt.U32s(1)) }, []string{"/codec@9000000 user-disabled-region"}},
+		{"out of reach", arm64, []*fdt.Node{node("a@50000000", "reg", reg(0x50000000, 0x1000), "phandle", fdt.U32s(1))},
+			func(t *fdt.Tree) { limitedBus(t).Set("memory-region", fdt.U32s(1)) }, []string{"/reserved-memory/a@50000000 user-reach"}},
+		{"across the limit of a bus", arm64, []*fdt.Node{pool("a@47000000", "reg", reg(0x47000000, 0x2000000))}, func(t *fdt.Tree) { limitedBus(t) }, []string{"/reserved-memory/a@47000000 cma-zone"}},
+		{"across 4 GiB", arm64, []*fdt.Node{pool("a@f0000000", "reg", reg(0xf0000000, 0x20000000))}, func(t *fdt.Tree) { t.Root.Child("memory@40000000").Set("reg", reg(0x40000000, 0x200000000)) }, []string{"/reserved-memory/a@f0000000 cma-zone"}},
+		{"across lowmem", arm, []*fdt.Node{pool("a@6f000000", "reg", reg(0x6f000000, 0x2000000))}, func(t *fdt.Tree) { t.Root.Child("memory@40000000").Set("reg", reg(0x40000000, 0x40000000)) }, []string{"/reserved-memory/a@6f000000 cma-zone"}},
+		{"coherent on 32 bits", arm, []*fdt.Node{node("a@50000000", "compatible", CompatPool, "reg", reg(0x50000000, 0x100000))}, func(*fdt.Tree) {}, []string{"/reserved-memory/a@50000000 coherent-map-arm"}},
+		{"coherent on 64 bits", arm64, []*fdt.Node{node("a@50000000", "compatible", CompatPool, "reg", reg(0x50000000, 0x100000))}, func(*fdt.Tree) {}, nil},
+		{"cma= beside a default", arm64, []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 0x400000), "linux,cma-default", nil)},
+			func(t *fdt.Tree) {
+				t.Root.AddChild(&fdt.Node{Name: "chosen"}).Set("bootargs", fdt.StringList("quiet cma=32M"))
+			}, []string{"/reserved-memory/a@50000000 cma-cmdline"}},
+		{"RAM twice", arm64, nil, func(t *fdt.Tree) {
+			m := t.Root.AddChild(&fdt.Node{Name: "memory@50000000"})
+			m.Set("device_type", fdt.StringList("memory"))
+			m.Set("reg", reg(0x50000000, 0x20000000))
+		}, []string{"/memory@50000000 ram-overlap"}},
+		{"outside, no heap", arm64, []*fdt.Node{node("a@10000000", "reg", reg(0x10000000, 0x1000))}, func(*fdt.Tree) {}, []string{"/reserved-memory/a@10000000 region-outside"}},
+		{"half pages", arm64, []*fdt.Node{node("a@50000800", "no-map", nil, "reg", reg(0x50000800, 0x1000))}, func(*fdt.Tree) {}, []string{"/reserved-memory/a@50000800 region-pages"}},
+		{"holes", arm64, nil, func(t *fdt.Tree) { holes(t, 64) }, []string{"/reserved-memory/r63@5007e000 no-map-holes"}},
+		{"holes that fit", arm64, nil, func(t *fdt.Tree) { holes(t, 63) }, nil},
+		{"holes with EFI", Target{Kernel: v6_12, PageSize: 4 * KiB, Arch: Arm64, EFI: true}, nil, func(t *fdt.Tree) { holes(t, 64) }, nil},
+		{"heaps", DefaultTarget(), nil, func(t *fdt.Tree) {
+			holes(t, 129)
+			for _, n := range t.Root.Child("reserved-memory").Children {
+				n.Remove("no-map")
+				n.Set("compatible", fdt.StringList(CompatCarveout))
+			}
+		}, []string{"board.dtb heap-count"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tree := testTree(tc.reserved...)
+			tc.change(tree)
+			l, findings := FromTree("board.dtb", tree, tc.target)
+			if l != nil {
+				findings = append(findings, Lint(l)...)
+			}
+			var got []string
+			for _, f := range findings {
+				at := f.Place.Path
+				if f.ID == "heap-count" {
+					at = f.Place.File
+				}
+				got = append(got, at+" "+f.ID)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("findings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func codec(t *fdt.Tree) *fdt.Node { return t.Root.Child("codec@9000000") }
+
+// limitedBus adds a bus that reaches the first 128 MiB of RAM and returns a
+// device on it, as /soc of a Raspberry Pi 4 reaches the first GiB.
+func limitedBus(t *fdt.Tree) *fdt.Node {
+	bus := t.Root.AddChild(&fdt.Node{Name: "soc"})
+	bus.Set("#address-cells", fdt.U32s(1))
+	bus.Set("#size-cells", fdt.U32s(1))
+	bus.Set("dma-ranges", fdt.U32s(0xc0000000, 0, 0x40000000, 0x8000000))
+	return bus.AddChild(&fdt.Node{Name: "camera@7e800000"})
+}
+
+// holes adds regions of a page with a page between them.
+func holes(t *fdt.Tree, n int) {
+	rm := t.Root.AddChild(&fdt.Node{Name: "reserved-memory"})
+	rm.Set("#address-cells", fdt.U32s(2))
+	rm.Set("#size-cells", fdt.U32s(2))
+	rm.Set("ranges", nil)
+	for i := range uint64(n) {
+		base := 0x50000000 + i<<13
+		rm.AddChild(node(fmt.Sprintf("r%d@%x", i, base), "no-map", nil, "reg", reg(base, 0x1000)))
+	}
+}
+
+// TestDisableUsed switches off a region that a device of the base tree uses.
+func TestDisableUsed(t *testing.T) {
+	tree := testTree(node("a@50000000", "reg", reg(0x50000000, 0x400000), "phandle", fdt.U32s(1)))
+	codec(tree).Set("memory-region", fdt.U32s(1))
+	_, findings := planned(t, strings.Replace(head, "heaps:", "disable: [a@50000000]\nheaps:", 1)+ok, tree)
+	if diff := cmp.Diff([]string{"5:11 user-disabled-region"}, ids(findings, Warning)); diff != "" {
+		t.Errorf("findings (-want +got):\n%s", diff)
+	}
+}
+
+// TestVariants overrides values, and has findings lead to the line that does.
+func TestVariants(t *testing.T) {
+	const file = `version: 1
+target: {kernel: "6.12", kconfig: {TRANSPARENT_HUGEPAGE: y}}
+heaps:
+- {name: video, kind: cma, size: 64MiB, base: 0x5000_0000}
+- {name: npu, kind: carveout, size: 16MiB}
+variants:
+  small:
+    target: {kernel: "6.1"}
+    omit: [npu]
+    heaps:
+      video: {size: 32MiB, place: {below: 0x5000_0000}}
+  wrong:
+    heaps:
+      video:
+        size: 6M
+      vdeo: {size: 8MiB}
+    omit: [gpu]
+    heap: {}
+`
+	cfg, findings := ParseVariant("heaps.yaml", []byte(file), "small")
+	if diff := cmp.Diff([]string{"15:15 yaml-value", "16:7 variant-unknown", "17:12 variant-unknown", "18:5 yaml-key"}, ids(findings, Note)); diff != "" {
+		t.Errorf("findings (-want +got):\n%s", diff)
+	}
+	if len(cfg.Heaps) != 1 || cfg.Heaps[0].Size != 32*MiB || cfg.Heaps[0].HasBase || cfg.Heaps[0].Below != 0x50000000 || cfg.Target.Kernel != (Version{6, 1}) || !cfg.Target.THP {
+		t.Errorf("variant small is %+v", cfg)
+	}
+	if got := cfg.Heaps[0].Source.At("size").Line; got != 11 {
+		t.Errorf("the size stands in line %d, want 11", got)
+	}
+	cfg, _ = Parse("heaps.yaml", []byte(file))
+	if len(cfg.Heaps) != 2 || cfg.Heaps[0].Size != 64*MiB || !cfg.Heaps[0].HasBase || cfg.Target.Kernel != v6_12 {
+		t.Errorf("without a variant it is %+v", cfg)
+	}
+	_, findings = ParseVariant("heaps.yaml", []byte(file), "smal")
+	if !HasErrors(findings) || findings[0].ID != "variant-unknown" {
+		t.Errorf("unknown variant gives %v", findings)
+	}
+}
+
+// TestPlacementReach has heaps placed where their devices reach and in one
+// zone.
+func TestPlacementReach(t *testing.T) {
+	tree := testTree()
+	limitedBus(tree)
+	yaml := "version: 1\ntarget: {arch: arm64}\nheaps:\n- {name: a, kind: cma, size: 16MiB, devices: [/soc/camera@7e800000]}\n- {name: b, kind: cma, size: 384MiB}\n"
+	l, findings := planned(t, yaml, tree)
+	if got := ids(findings, Warning); got != nil {
+		t.Fatalf("findings: %v", got)
+	}
+	if got := []string{l.Regions[0].Node, l.Regions[1].Node}; !cmp.Equal(got, []string{"a@47000000", "b@48000000"}) {
+		t.Errorf("nodes %v, want a below 0x48000000 and b above", got)
 	}
 }
 
@@ -199,6 +389,9 @@ func TestEveryRuleIsBroken(t *testing.T) {
 		seen[r.ID] = true
 		if r.Title == "" || r.Why == "" || r.Fix == "" {
 			t.Errorf("rule %s lacks title, why or fix", r.ID)
+		}
+		if (r.Kernels != "") != (len(r.Says) > 0) {
+			t.Errorf("rule %s: kernels %q and what they say, %v, do not go together", r.ID, r.Kernels, r.Says)
 		}
 		if !covered[r.ID] && r.ID != "kernel-assumed" && !strings.HasPrefix(r.ID, "device-") {
 			t.Errorf("no test breaks rule %s", r.ID)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/dmaheap/dmaheap/heapcfg/fdt"
@@ -30,6 +31,10 @@ func FromTree(name string, t *fdt.Tree, target Target) (*Layout, []Finding) {
 	if m := root.Strings("model"); len(m) > 0 {
 		l.Board.Model = m[0]
 	}
+	if l.Target.Arch == "" {
+		l.Target.Arch = archOf(root)
+	}
+	l.DMALimit = dmaLimit(root)
 	l.Cells = cellsOf(root)
 	if bad := l.Cells.problem(); bad != "" {
 		return fail("/", "tree-cells", "use the board's own device tree, not an overlay or a fragment", "the root node has %s", bad)
@@ -42,13 +47,10 @@ func FromTree(name string, t *fdt.Tree, target Target) (*Layout, []Finding) {
 			}
 			for _, r := range regs {
 				if r.Size > 0 {
-					l.Banks = append(l.Banks, Range{Addr(r.Base), r.Size})
+					l.addBank("/"+n.Name, Range{Addr(r.Base), r.Size})
 				}
 			}
 		}
-	}
-	if len(l.Banks) == 0 {
-		return fail("/", "tree-memory", "take the tree that the kernel sees (on the board: /sys/firmware/fdt), since some boot loaders fill in the memory node", "no memory node with a size: the RAM of this board is not known")
 	}
 	for i, m := range t.Reserve {
 		if m.Size > 0 && !(Range{Addr(m.Base), m.Size}).Wraps() {
@@ -57,6 +59,9 @@ func FromTree(name string, t *fdt.Tree, target Target) (*Layout, []Finding) {
 		}
 	}
 	if chosen := root.Child("chosen"); chosen != nil {
+		if args := chosen.Strings("bootargs"); len(args) > 0 {
+			l.Bootargs = args[0]
+		}
 		start, ok1 := numProp(chosen, "linux,initrd-start")
 		end, ok2 := numProp(chosen, "linux,initrd-end")
 		if ok1 && ok2 && end > start {
@@ -65,7 +70,70 @@ func FromTree(name string, t *fdt.Tree, target Target) (*Layout, []Finding) {
 		}
 	}
 	l.readReserved(name, root)
+	l.readUsers(t)
 	return l, nil
+}
+
+// addBank adds RAM and notes where two nodes describe the same.
+func (l *Layout) addBank(path string, r Range) {
+	for _, b := range l.Banks {
+		if hit, ok := intersect(b, r); ok {
+			l.Defects = append(l.Defects, Defect{Rule: "ram-overlap", Path: path, Fact: fmt.Sprintf("%v is described twice", hit)})
+		}
+	}
+	l.Banks = append(l.Banks, r)
+}
+
+// readUsers finds the devices that name regions in memory-region, and the
+// references that lead nowhere.
+func (l *Layout) readUsers(t *fdt.Tree) {
+	byPhandle := map[uint32]*Region{}
+	if rm := t.Root.Child("reserved-memory"); rm != nil {
+		for i, n := range rm.Children {
+			if ph, ok := phandleOf(n); ok {
+				byPhandle[ph] = &l.Regions[i]
+			}
+		}
+	}
+	_ = t.Walk(func(path string, n *fdt.Node) error {
+		if strings.HasPrefix(path, "/__") {
+			return fdt.SkipChildren
+		}
+		v, ok := n.Prop("memory-region")
+		if !ok || len(v) == 0 || len(v)%4 != 0 {
+			return nil
+		}
+		names := n.Strings("memory-region-names")
+		if len(names) > 0 && len(names) != len(v)/4 && enabled(n) {
+			l.Defects = append(l.Defects, Defect{Rule: "user-names", Path: path,
+				Fact: fmt.Sprintf("%d memory-region-names for %d regions", len(names), len(v)/4)})
+		}
+		u := User{Node: path, Reach: reach(t, path), Disabled: !enabled(n)}
+		for i := 0; i < len(v); i += 4 {
+			ph := binary.BigEndian.Uint32(v[i:])
+			r := byPhandle[ph]
+			switch {
+			case r != nil:
+				u.Name = ""
+				if len(names) == len(v)/4 {
+					u.Name = names[i/4]
+				}
+				r.Users = append(r.Users, u)
+			case enabled(n) && t.Phandle(ph) == nil:
+				l.Defects = append(l.Defects, Defect{Rule: "user-dangling", Path: path,
+					Fact: fmt.Sprintf("memory-region names the phandle %#x, which no node has", ph)})
+			}
+		}
+		return nil
+	})
+}
+
+// phandleOf returns the phandle of a node, under its old name too.
+func phandleOf(n *fdt.Node) (uint32, bool) {
+	if v, ok := n.U32("phandle"); ok {
+		return v, true
+	}
+	return n.U32("linux,phandle")
 }
 
 func first[T, U any](v T, _ U) T { return v }
@@ -118,18 +186,18 @@ func (l *Layout) readReserved(name string, root *fdt.Node) {
 	if rm == nil {
 		for _, n := range root.Children {
 			if near := strings.ReplaceAll(n.Name, "_", "-"); near != n.Name && near == "reserved-memory" {
-				l.Defects = append(l.Defects, Defect{"reserved-name", fmt.Sprintf("the node is called %q", n.Name)})
+				l.Defects = append(l.Defects, Defect{Rule: "reserved-name", Path: "/" + n.Name, Fact: fmt.Sprintf("the node is called %q", n.Name)})
 			}
 		}
 		return
 	}
 	l.HasReserved = true
 	if cells := cellsOf(rm); cells != l.Cells || !rm.Has("#address-cells") || !rm.Has("#size-cells") {
-		l.Defects = append(l.Defects, Defect{"reserved-format", fmt.Sprintf("#address-cells/#size-cells are %s/%s, the root node has %d/%d",
+		l.Defects = append(l.Defects, Defect{Rule: "reserved-format", Fact: fmt.Sprintf("#address-cells/#size-cells are %s/%s, the root node has %d/%d",
 			statedCells(rm, "#address-cells"), statedCells(rm, "#size-cells"), l.Cells.Address, l.Cells.Size)})
 	}
 	if !rm.Has("ranges") {
-		l.Defects = append(l.Defects, Defect{"reserved-format", "the property \"ranges;\" is missing"})
+		l.Defects = append(l.Defects, Defect{Rule: "reserved-format", Fact: "the property \"ranges;\" is missing"})
 	}
 	for _, n := range rm.Children {
 		l.Regions = append(l.Regions, l.region(name, n))
@@ -152,7 +220,7 @@ func (l *Layout) region(name string, n *fdt.Node) Region {
 		Source: Source{Place: Place{File: name, Path: "/reserved-memory/" + n.Name}},
 	}
 	defect := func(rule, format string, args ...any) {
-		r.Defects = append(r.Defects, Defect{rule, fmt.Sprintf(format, args...)})
+		r.Defects = append(r.Defects, Defect{Rule: rule, Fact: fmt.Sprintf(format, args...)})
 	}
 	has := func(compat string) bool { return slices.Contains(r.Compatible, compat) }
 	switch {
@@ -170,6 +238,8 @@ func (l *Layout) region(name string, n *fdt.Node) Region {
 	if reg, ok := n.Prop("reg"); ok {
 		ranges, err := fdt.DecodeReg(reg, l.Cells.Address, l.Cells.Size)
 		switch {
+		case err != nil && len(reg)%(4*(l.Cells.Address+l.Cells.Size)) == 0:
+			defect("outside-ram", "%v", err)
 		case err != nil:
 			defect("region-reg", "reg has %d bytes, which is no number of <address size> entries of %d bytes", len(reg), 4*(l.Cells.Address+l.Cells.Size))
 		case len(ranges) == 0:
@@ -177,14 +247,18 @@ func (l *Layout) region(name string, n *fdt.Node) Region {
 		default:
 			for i, e := range ranges {
 				rng := Range{Addr(e.Base), e.Size}
-				if i == 0 {
+				switch {
+				case i == 0:
 					r.Range = rng
-				} else {
+				case rng.Size > 0:
 					r.Extra = append(r.Extra, rng)
 				}
 			}
-			if r.Range.Size == 0 {
+			if ranges[0].Size == 0 {
 				defect("region-empty", "its size is zero")
+			}
+			if at, ok := unitAddress(n.Name); ok && len(r.Defects) == 0 && at != uint64(r.Range.Base) {
+				defect("unit-address", "its name says %#x and its reg %v", at, r.Range.Base)
 			}
 		}
 		if n.Has("size") {
@@ -196,6 +270,7 @@ func (l *Layout) region(name string, n *fdt.Node) Region {
 	} else if !n.Has("iommu-addresses") {
 		defect("region-no-reg", "it has neither reg nor size")
 	}
+	l.flags(n, &r, defect)
 	if r.Kind == CMA || r.Kind == Carveout || r.Kind == Chunk {
 		r.Heap = &Heap{Access: Cached, Default: r.Default && r.Kind == CMA}
 		if r.NoMap {
@@ -213,6 +288,41 @@ func (l *Layout) region(name string, n *fdt.Node) Region {
 		}
 	}
 	return r
+}
+
+// unitAddress reads the address in a node name.
+func unitAddress(name string) (uint64, bool) {
+	_, unit, ok := strings.Cut(name, "@")
+	if hi, lo, split := strings.Cut(unit, ","); split && len(lo) <= 8 {
+		unit = hi + strings.Repeat("0", 8-len(lo)) + lo // "1,0" of older trees
+	}
+	n, err := strconv.ParseUint(unit, 16, 64)
+	return n, ok && err == nil
+}
+
+// flags notes properties that do not go together, or do nothing.
+func (l *Layout) flags(n *fdt.Node, r *Region, defect func(rule, format string, args ...any)) {
+	pool := slices.Contains(r.Compatible, CompatPool)
+	switch {
+	case r.Kind == Swiotlb && (r.Reusable || r.NoMap || r.Default || n.Has("linux,dma-default")):
+		defect("swiotlb-flags", "a restricted-dma-pool has no-map, reusable or a default")
+	case r.Default && r.Kind != CMA:
+		defect("cma-default-ignored", "linux,cma-default on a region that is no CMA area")
+	}
+	if n.Has("linux,dma-default") && pool {
+		for i := range l.Regions {
+			if o := &l.Regions[i]; o.dmaDefault && o.Active() {
+				defect("dma-default-twice", "it is a second linux,dma-default; the first is %s", o.Node)
+			}
+		}
+		r.dmaDefault = true
+	}
+	for _, c := range r.Compatible {
+		known := []string{CompatPool, CompatSwiotlb, CompatCarveout, CompatCarveoutTI, CompatChunk}
+		if near := nearest(strings.ToLower(strings.ReplaceAll(c, "_", "-")), known); near != "" && !slices.Contains(known, c) {
+			defect("compatible-typo", "compatible %q is one letter or two from %q, which the kernel knows", c, near)
+		}
+	}
 }
 
 // PropWriteCombine lets the CPU map a no-map carveout write-combined.

@@ -21,6 +21,7 @@ import (
 const (
 	maxYAML  = 1 << 20 // bytes
 	maxNodes = 20000   // punctuation that can start a node
+	maxHeaps = 128     // heaps; NUM_HEAP_MINORS of the kernel
 )
 
 // reader walks a yaml.Node tree and gathers findings. Decoding into structs
