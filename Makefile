@@ -29,7 +29,7 @@ endif
 help: ## this list
 	@echo "usage: make TARGET [V=6.12] [KERNEL_SRC=/path/to/linux] [CONFIG=heaps.yaml]"
 	@echo
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 12
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 14
 	@echo
 	@echo "kernels are cached in $${XDG_CACHE_HOME:-~/.cache}/dmaheap"
 
@@ -56,6 +56,12 @@ vm-test: ## the tests in virtual machines alone
 	@test/setup.sh boot kernel
 	@MAKEFLAGS= go run ./test/demo
 	@MAKEFLAGS= DMAHEAP_VM=require go test -count=1 -timeout 60m ./test/vm/...
+
+.PHONY: test-debug
+test-debug: ## heapctl check and the selftest on a kernel with KASAN, lockdep and friends
+	@test/setup.sh boot kernel
+	@test/kernel.sh --debug
+	@MAKEFLAGS= DMAHEAP_VM=require DMAHEAP_VM_DEBUG=1 go test -count=1 -timeout 60m -run TestDebugKernel ./test/vm
 
 .PHONY: kernel
 kernel: ## build the kernel for the virtual machines and print where it is

@@ -320,6 +320,63 @@ func TestMainlineSelftest(t *testing.T) {
 	}
 }
 
+// splat finds what KASAN, lockdep, the DMA API and their kind report; all of
+// them begin one of these two ways.
+var splat = regexp.MustCompile(`(?m)^.*(WARNING: |BUG: ).*$`)
+
+// With all of the kernel's own checkers on, heapctl's whole programme and the
+// selftest leave not one report. Building that kernel takes as long again as
+// the plain one, so it has a target of its own.
+func TestDebugKernel(t *testing.T) {
+	if os.Getenv("DMAHEAP_VM_DEBUG") == "" {
+		t.Skip("DMAHEAP_VM_DEBUG is not set; `make test-debug` runs this")
+	}
+	b, ctx := setup(t)
+	board, err := b.compile(ctx, filepath.Join("testdata", "selftest.yaml"), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := b.Selftest(ctx, rig.Kernel{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := b.Image(ctx, rig.Kernel{Fragments: []string{board.Config}, Debug: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	initrd := filepath.Join(t.TempDir(), "initramfs.cpio")
+	plan := guest.Plan{KeepGoing: true, Rules: "/heaps.rules", Run: [][]string{
+		{"/bin/heapctl", "check", "--full", "/heaps.lock.json"}, {"/bin/dmabuf-heap"},
+	}}
+	if err := b.Initramfs(ctx, initrd, plan,
+		b.hostFile(t, "/bin/heapctl", b.heapctl, 0o755),
+		b.hostFile(t, "/heaps.lock.json", board.Lock, 0o644),
+		b.hostFile(t, "/heaps.rules", board.Rules, 0o644),
+		b.hostFile(t, "/bin/dmabuf-heap", program, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	res, err := vmtest.Run(ctx, vmtest.VM{
+		Kernel: image, Initrd: initrd, DTB: board.merged, Timeout: 15 * time.Minute,
+		// Lockdep's reports are warnings, which init keeps off the console.
+		Append: "ignore_loglevel",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(res.Console, "kasan: KernelAddressSanitizer initialized") {
+		t.Error("this kernel has no KASAN: the test looked at the wrong one")
+	}
+	for _, line := range splat.FindAllString(res.Console, -1) {
+		t.Errorf("the kernel reports: %s", line)
+	}
+	if res.Exit != 0 {
+		t.Errorf("exit %d, want 0", res.Exit)
+	}
+	if t.Failed() {
+		t.Log(res.Console)
+	}
+}
+
 // A machine that crashes must never pass, and has to say why in one line.
 func TestPanicIsAFailure(t *testing.T) {
 	b, ctx := setup(t)
