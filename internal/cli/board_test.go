@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT
+
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// boardDir makes a copy of a board as somebody may send it: a device tree with
+// one CMA region, and the files that tell of it. Device nodes cannot be made
+// without root, so the heap itself is not in it.
+func boardDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	tree := "sys/firmware/devicetree/base/"
+	for name, data := range map[string]string{
+		"proc/sys/kernel/osrelease":                                   "6.12.117\n",
+		"proc/cmdline":                                                "console=ttyAMA0 cma=16M\n",
+		tree + "#address-cells":                                       "\x00\x00\x00\x02",
+		tree + "#size-cells":                                          "\x00\x00\x00\x02",
+		tree + "model":                                                "Test board\x00",
+		tree + "compatible":                                           "test,board\x00",
+		tree + "memory@40000000/device_type":                          "memory\x00",
+		tree + "memory@40000000/reg":                                  "\x00\x00\x00\x00\x40\x00\x00\x00\x00\x00\x00\x00\x20\x00\x00\x00",
+		tree + "reserved-memory/#address-cells":                       "\x00\x00\x00\x02",
+		tree + "reserved-memory/#size-cells":                          "\x00\x00\x00\x02",
+		tree + "reserved-memory/ranges":                               "",
+		tree + "reserved-memory/linux,cma@50000000/compatible":        "shared-dma-pool\x00",
+		tree + "reserved-memory/linux,cma@50000000/reg":               "\x00\x00\x00\x00\x50\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00",
+		tree + "reserved-memory/linux,cma@50000000/reusable":          "",
+		tree + "reserved-memory/linux,cma@50000000/linux,cma-default": "",
+		"dev/dma_heap/.keep":                                          "",
+	} {
+		file := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(data), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestCheckCopiedBoard(t *testing.T) {
+	dir := boardDir(t)
+	code, out, stderr := heapctl(t, "check", "--root", dir)
+	if code != ExitFailed {
+		t.Errorf("exit %d, want 1\n%s%s", code, out, stderr)
+	}
+	for _, want := range []string{
+		"Test board, Linux 6.12.117", "expected: the live device tree",
+		"FAIL heap-present", "cma=16M on the kernel command line", "fix:     remove cma=16M",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the text lacks %q:\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "\x1b[") {
+		t.Errorf("colour in what is no terminal:\n%s", out)
+	}
+}
+
+// The exit code and the verdict of the JSON are one and the same.
+func TestCheckJSON(t *testing.T) {
+	code, out, _ := heapctl(t, "check", "--root", boardDir(t), "-o", "json")
+	var got struct {
+		Format  string
+		Version int
+		Summary struct {
+			Exit  int
+			First struct {
+				ID   string `json:"id"`
+				Heap string `json:"heap"`
+			} `json:"first_failure"`
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatalf("%v in %s", err, out)
+	}
+	if got.Format != "heapctl-report" || got.Version != 1 || got.Summary.Exit != code || code != ExitFailed ||
+		got.Summary.First.ID != "heap-present" || got.Summary.First.Heap != "linux,cma@50000000" {
+		t.Errorf("exit %d, JSON %+v", code, got)
+	}
+}
+
+func TestCheckFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "dmaheap.prom")
+	if err := os.WriteFile(file, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := heapctl(t, "check", "--root", boardDir(t), "-o", "prom", "--file", file); code != ExitFailed {
+		t.Errorf("exit %d, want 1: %s", code, stderr)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil || !strings.HasPrefix(string(data), "# HELP dmaheap_check_exit_code") {
+		t.Errorf("the file holds %q, %v", data, err)
+	}
+	entries, err := os.ReadDir(filepath.Dir(file))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("%d files beside the result, want none", len(entries)-1)
+	}
+}
+
+func TestBoardUsage(t *testing.T) {
+	dir := boardDir(t)
+	broken := filepath.Join(t.TempDir(), "broken.json")
+	if err := os.WriteFile(broken, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args []string
+		want int
+		says string
+	}{
+		{[]string{"check", "--root", dir, "-o", "yaml"}, ExitUsage, "unknown output format"},
+		{[]string{"check", "--root", dir, broken}, ExitUsage, "not a heapctl lock file"},
+		{[]string{"check", "--root", dir, filepath.Join(dir, "none")}, ExitUsage, "no such file"},
+		{[]string{"check", "--root", dir, "--full", "--quick"}, ExitUsage, "full quick"},
+		{[]string{"check", "--root", dir, "--heap", "vidoe"}, ExitUsage, `"vidoe" is neither expected nor there`},
+		{[]string{"check", "--root", filepath.Join(dir, "proc")}, ExitUsage, "nothing to hold the board against"},
+		{[]string{"check", "a", "b"}, ExitUsage, "accepts at most 1"},
+	} {
+		code, _, stderr := heapctl(t, tt.args...)
+		if code != tt.want || !strings.Contains(stderr, tt.says) {
+			t.Errorf("heapctl %s: exit %d, %q; want %d with %q", strings.Join(tt.args, " "), code, stderr, tt.want, tt.says)
+		}
+	}
+}
