@@ -266,7 +266,9 @@ func (r *run) heaps() {
 		node, o := r.present(e)
 		r.put(defPresent, label(e), o, time.Since(start))
 		t := &target{run: r, exp: e, node: node}
-		t.usage = r.board.Usage(e.Name, r.areas(e)...)
+		if e.Kind != heapcfg.System { // it has no region to have numbers of
+			t.usage = r.board.Usage(e.Name, r.areas(e)...)
+		}
 		why := ""
 		if o.status == report.Fail {
 			why = "the heap is missing"
