@@ -35,7 +35,7 @@ var layers = [][]string{
 	{"heapcfg/fdt", "dmaheap", "internal/vmtest/guest"},
 	{"heapcfg", "internal/vmtest"},
 	{"heapcfg/emit", "internal/sysinfo", "internal/report"},
-	{"internal/check"},
+	{"internal/check", "internal/sysinfo/sysinfotest"},
 	{"internal/cli"},
 	{"cmd/heapctl", "test/guestinit"},
 	{"test/rig"},
