@@ -381,16 +381,69 @@ func (p *planner) placeOne(h *HeapConfig, r *Region, first int) {
 			return // reported once, as ram-unknown
 		}
 		p.report("no-room", h.Source.At("size"), fmt.Sprintf("make it %s or smaller, or loosen place and keep-clear", FormatSize(largest)),
-			"no free %s aligned to %s for heap %s%s", FormatSize(size), FormatSize(align), h.Name, p.whereWords(h))
+			"no free %s aligned to %s for heap %s%s%s", FormatSize(size), FormatSize(align), h.Name, p.whereWords(h), p.inTheWay(windows))
 		r.Range.Size = 0
 		return
 	}
 	r.Range = best
 	r.Node = unitName(h.Name, best.Base)
-	r.Why = fmt.Sprintf("highest free %s aligned to %s%s", FormatSize(size), FormatSize(align), p.whereWords(h))
+	r.Why = fmt.Sprintf("highest free %s aligned to %s%s%s", FormatSize(size), FormatSize(align), p.whereWords(h), p.above(best))
 	if after != "" {
 		r.Why = fmt.Sprintf("first free %s aligned to %s after %s", FormatSize(size), FormatSize(align), after)
 	}
+}
+
+// obstacle is what a heap cannot lie over.
+type obstacle struct {
+	name string
+	Range
+}
+
+// obstacles returns everything that occupies memory, in address order.
+func (p *planner) obstacles() []obstacle {
+	var out []obstacle
+	for _, o := range p.out.Occupied {
+		out = append(out, obstacle{o.Title(), o.Range})
+	}
+	for i := range p.out.Regions {
+		if r := &p.out.Regions[i]; r.Active() && r.Placed() && r.Node != "" {
+			out = append(out, obstacle{r.Name(), r.Range})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b obstacle) int { return cmp.Compare(a.Base, b.Base) })
+	return out
+}
+
+// above says what kept a heap from lying higher.
+func (p *planner) above(r Range) string {
+	bank, _ := p.out.Bank(r)
+	for _, o := range p.obstacles() {
+		if o.Base > r.Last() && o.Base <= bank.Last() {
+			return ", under " + o.name
+		}
+	}
+	return ""
+}
+
+// inTheWay names what occupies the windows of a heap that found no room.
+func (p *planner) inTheWay(windows []Range) string {
+	const most = 4
+	var names []string
+	n := 0
+	for _, o := range p.obstacles() {
+		if slices.ContainsFunc(windows, o.Overlaps) {
+			if n++; n <= most {
+				names = append(names, o.name)
+			}
+		}
+	}
+	switch {
+	case n == 0:
+		return ""
+	case n > most:
+		names = append(names, fmt.Sprintf("%d more", n-most))
+	}
+	return "; in the way: " + strings.Join(names, ", ")
 }
 
 // whereWords names the constraints of a heap.

@@ -4,6 +4,7 @@ package heapcfg
 
 import (
 	"slices"
+	"sync"
 )
 
 // A Rule is one thing that must hold, and what happens where it does not. The
@@ -52,13 +53,18 @@ func Rules() []Rule {
 
 // RuleByID returns the rule with an id.
 func RuleByID(id string) (Rule, bool) {
-	for _, r := range Rules() {
-		if r.ID == id {
-			return r, true
-		}
-	}
-	return Rule{}, false
+	r, ok := ruleIndex()[id]
+	return r, ok
 }
+
+// ruleIndex is made once: a hostile file has a finding in every line.
+var ruleIndex = sync.OnceValue(func() map[string]Rule {
+	index := map[string]Rule{}
+	for _, r := range Rules() {
+		index[r.ID] = r
+	}
+	return index
+})
 
 // ruleLevel returns the level the table gives an id. An unknown id is a
 // mistake of ours; a test calls every id in the sources.

@@ -284,22 +284,42 @@ func (l *linter) ramLeft() {
 
 // dynamicRoom places the regions without an address as the kernel does: in
 // tree order, around all that is fixed, in the first range of alloc-ranges
-// that has room.
+// that has room. It is an error where the config's heaps took the room; a
+// board whose own tree asks for too much boots all the same.
 func (l *linter) dynamicRoom() {
 	if len(l.Banks) == 0 {
 		return
 	}
+	without := l.crowded(func(r *Region) bool { return !r.FromConfig })
+	with := l.crowded(func(*Region) bool { return true })
+	l.each(func(i int, r *Region) {
+		largest, bad := with[i]
+		if !bad {
+			return
+		}
+		level := Error
+		if _, alone := without[i]; alone {
+			level = Warning
+		}
+		l.reportAs(level, r.Source.Place, "", "%s: no free %s%s; the largest free piece there has %s", r.label(), FormatSize(r.Range.Size), withinWords(r.Within), FormatSize(largest))
+	})
+}
+
+// crowded returns the dynamic regions that find no place among the regions to
+// be counted, each with the largest piece that is free for it.
+func (l *linter) crowded(counted func(*Region) bool) map[int]uint64 {
 	var taken []Range
 	for _, o := range l.Occupied {
 		taken = append(taken, o.Range)
 	}
 	l.each(func(_ int, r *Region) {
-		if r.Placed() {
+		if r.Placed() && counted(r) {
 			taken = append(append(taken, r.Range), r.Extra...)
 		}
 	})
 	free := Subtract(l.Banks, taken)
-	l.each(func(_ int, r *Region) {
+	out := map[int]uint64{}
+	l.each(func(i int, r *Region) {
 		if !r.Dynamic || r.Range.Size == 0 {
 			return
 		}
@@ -316,8 +336,8 @@ func (l *linter) dynamicRoom() {
 		}
 		var largest uint64
 		for _, w := range windows {
-			for i := len(free) - 1; i >= 0; i-- { // top down
-				g, ok := intersect(free[i], w)
+			for k := len(free) - 1; k >= 0; k-- { // top down
+				g, ok := intersect(free[k], w)
 				if !ok {
 					continue
 				}
@@ -328,8 +348,9 @@ func (l *linter) dynamicRoom() {
 				}
 			}
 		}
-		l.report(r.Source.Place, "", "%s: no free %s%s; the largest free piece there has %s", r.label(), FormatSize(r.Range.Size), withinWords(r.Within), FormatSize(largest))
+		out[i] = largest
 	})
+	return out
 }
 
 func withinWords(ranges []Range) string {

@@ -52,6 +52,9 @@ func FromTree(name string, t *fdt.Tree, target Target) (*Layout, []Finding) {
 			}
 		}
 	}
+	if slices.Contains(l.Board.Compatible, "ti,keystone") {
+		l.Banks = keystoneBanks(l.Banks)
+	}
 	for i, m := range t.Reserve {
 		if m.Size > 0 && !(Range{Addr(m.Base), m.Size}).Wraps() {
 			l.Occupied = append(l.Occupied, Occupant{What: MemReserve, Range: Range{Addr(m.Base), m.Size},
@@ -72,6 +75,20 @@ func FromTree(name string, t *fdt.Tree, target Target) (*Layout, []Finding) {
 	l.readReserved(name, root)
 	l.readUsers(t)
 	return l, nil
+}
+
+// keystoneBanks moves the RAM of TI Keystone II boards to where the kernel
+// uses it. Their trees give the 32-bit alias below 4 GiB; with LPAE the kernel
+// goes over to the real address early (arch/arm/mach-keystone/keystone.c).
+func keystoneBanks(banks []Range) []Range {
+	const low, high = 0x8000_0000, 0x8_0000_0000
+	out := slices.Clone(banks)
+	for i, b := range out {
+		if b.Base >= low && uint64(b.Last()) < 4*GiB {
+			out[i].Base += high - low
+		}
+	}
+	return out
 }
 
 // addBank adds RAM and notes where two nodes describe the same.
@@ -95,20 +112,25 @@ func (l *Layout) readUsers(t *fdt.Tree) {
 			}
 		}
 	}
+	off := "" // the disabled node that the walk is in, with a slash
 	_ = t.Walk(func(path string, n *fdt.Node) error {
 		if strings.HasPrefix(path, "/__") {
 			return fdt.SkipChildren
+		}
+		disabled := off != "" && strings.HasPrefix(path, off)
+		if !disabled && !enabled(n) {
+			off, disabled = path+"/", true
 		}
 		v, ok := n.Prop("memory-region")
 		if !ok || len(v) == 0 || len(v)%4 != 0 {
 			return nil
 		}
 		names := n.Strings("memory-region-names")
-		if len(names) > 0 && len(names) != len(v)/4 && enabled(n) {
+		if len(names) > 0 && len(names) != len(v)/4 && !disabled {
 			l.Defects = append(l.Defects, Defect{Rule: "user-names", Path: path,
 				Fact: fmt.Sprintf("%d memory-region-names for %d regions", len(names), len(v)/4)})
 		}
-		u := User{Node: path, Reach: reach(t, path), Disabled: !enabled(n)}
+		u := User{Node: path, Reach: reach(t, path), Disabled: disabled}
 		for i := 0; i < len(v); i += 4 {
 			ph := binary.BigEndian.Uint32(v[i:])
 			r := byPhandle[ph]
@@ -119,7 +141,7 @@ func (l *Layout) readUsers(t *fdt.Tree) {
 					u.Name = names[i/4]
 				}
 				r.Users = append(r.Users, u)
-			case enabled(n) && t.Phandle(ph) == nil:
+			case !disabled && t.Phandle(ph) == nil:
 				l.Defects = append(l.Defects, Defect{Rule: "user-dangling", Path: path,
 					Fact: fmt.Sprintf("memory-region names the phandle %#x, which no node has", ph)})
 			}

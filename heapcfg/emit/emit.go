@@ -46,3 +46,21 @@ func Files(stem string, l *heapcfg.Layout, base *fdt.Tree) ([]File, error) {
 		{stem + ".map.txt", []byte(TextMap(l)), "memory map"},
 	}, nil
 }
+
+// Merged returns the whole tree: base with the overlay applied, as U-Boot and
+// fdtoverlay would make it.
+func Merged(stem string, l *heapcfg.Layout, base *fdt.Tree) (File, error) {
+	overlay, err := Overlay(l, base).Tree()
+	if err != nil {
+		return File{}, fmt.Errorf("overlay: %w", err)
+	}
+	tree, err := fdt.Apply(base, overlay)
+	if err != nil {
+		return File{}, fmt.Errorf("merged tree: %w", err)
+	}
+	blob, err := tree.Marshal()
+	if err != nil {
+		return File{}, fmt.Errorf("merged tree: %w", err)
+	}
+	return File{stem + ".merged.dtb", blob, "base tree with the overlay applied"}, nil
+}

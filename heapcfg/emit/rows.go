@@ -44,7 +44,7 @@ func Rows(l *heapcfg.Layout) []Row {
 			return
 		}
 		_, inside := l.Bank(r.Range)
-		r.Outside = !inside
+		r.Outside = !inside && len(l.Banks) > 0
 		rows = append(rows, r)
 		taken = append(taken, r.Range)
 	}

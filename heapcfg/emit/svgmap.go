@@ -95,7 +95,18 @@ type mapSection struct {
 	rows  []Row
 }
 
+// outsideTitle heads what lies in no bank.
+func outsideTitle(l *heapcfg.Layout) string {
+	if len(l.Banks) == 0 {
+		return "reserved (the boot loader fills in the RAM of this tree)"
+	}
+	return "outside RAM"
+}
+
 func mapTitle(l *heapcfg.Layout) string {
+	if len(l.Banks) == 0 {
+		return fmt.Sprintf("%s: RAM unknown, kernel %v, %s pages", boardName(l), l.Target.Kernel, heapcfg.FormatSize(l.Target.PageSize))
+	}
 	return fmt.Sprintf("%s: %s RAM, kernel %v, %s pages", boardName(l), heapcfg.FormatSize(l.RAM()), l.Target.Kernel, heapcfg.FormatSize(l.Target.PageSize))
 }
 
@@ -112,7 +123,7 @@ func mapSections(l *heapcfg.Layout) []mapSection {
 		}
 		out = append(out, s)
 	}
-	outside := mapSection{title: "outside RAM"}
+	outside := mapSection{title: outsideTitle(l)}
 	for _, r := range rows {
 		if !anyOverlaps(banks, r.Range) {
 			outside.rows = append(outside.rows, r)

@@ -20,7 +20,7 @@ const columns = 40
 func TextMap(l *heapcfg.Layout) string {
 	var b strings.Builder
 	banks := heapcfg.MergeRanges(l.Banks)
-	fmt.Fprintf(&b, "%s: %s RAM, kernel %v, %s pages\n", boardName(l), heapcfg.FormatSize(l.RAM()), l.Target.Kernel, heapcfg.FormatSize(l.Target.PageSize))
+	fmt.Fprintln(&b, mapTitle(l))
 	rows := Rows(l)
 	wide := 0
 	for _, r := range rows {
@@ -41,7 +41,7 @@ func TextMap(l *heapcfg.Layout) string {
 		}
 	}
 	if len(outside) > 0 {
-		fmt.Fprintf(&b, "\noutside RAM\n")
+		fmt.Fprintf(&b, "\n%s\n", outsideTitle(l))
 		for _, r := range outside {
 			writeRow(&b, r, wide, strings.Repeat(" ", columns))
 		}

@@ -17,9 +17,9 @@ import (
 )
 
 type compileFlags struct {
-	base    string
-	kernel  string
+	source  sourceFlags
 	outputs []string
+	merge   bool
 	explain bool
 	check   bool
 	strict  bool
@@ -42,6 +42,7 @@ Writes into the output directory, under the name of the config:
   NAME.mdev.conf  the same for mdev
   NAME.lock.json  what the board must show, for "heapctl check"
   NAME.map.txt    the memory map
+  NAME.merged.dtb the whole tree, with --merge
 
 All files are written, or none. The base tree is the one the boot loader hands
 to the kernel: /sys/firmware/fdt on the running board, or the kernel build's
@@ -55,9 +56,12 @@ to the kernel: /sys/firmware/fdt on the running board, or the kernel build's
 		},
 	}
 	fl := c.Flags()
-	fl.StringVarP(&f.base, "base", "b", "", "device tree blob of the board (required)")
+	fl.StringVarP(&f.source.base, "base", "b", "", "device tree blob of the board (required)")
+	fl.StringArrayVar(&f.source.overlays, "overlay", nil, "overlay that the boot loader applies to the base before ours (may be repeated)")
+	fl.StringVar(&f.source.variant, "variant", "", "variant of the config to compile")
+	fl.BoolVar(&f.merge, "merge", false, "write NAME.merged.dtb too: the base with the overlay applied, for boot loaders that cannot")
 	fl.StringArrayVarP(&f.outputs, "output", "o", []string{"."}, "directory for the products, made if missing; \"json\" reports as JSON on standard output (both may be given)")
-	fl.StringVar(&f.kernel, "kernel", "", "target kernel version, over the config's own")
+	fl.StringVar(&f.source.kernel, "kernel", "", "target kernel version, over the config's own")
 	fl.BoolVar(&f.explain, "explain-placement", false, "say for each heap how its address was found")
 	fl.BoolVar(&f.check, "check", false, "write nothing, only report")
 	fl.BoolVar(&f.strict, "strict", false, "fail on warnings too")
@@ -83,7 +87,7 @@ func (f *compileFlags) output() (dir string, asJSON bool) {
 }
 
 func (f *compileFlags) run(ctx context.Context, env *Env, name string) error {
-	p, err := loadPlan(env, name, f.base, f.kernel)
+	p, err := loadPlan(env, name, f.source)
 	if err != nil {
 		return err
 	}
@@ -91,7 +95,7 @@ func (f *compileFlags) run(ctx context.Context, env *Env, name string) error {
 	failed := p.failed(f.strict)
 	var files []emit.File
 	if !failed {
-		if files, err = emit.Files(stem(name), p.layout, p.tree); err != nil {
+		if files, err = f.products(stem(name), p); err != nil {
 			return usagef("%s: %v", name, err)
 		}
 	}
@@ -115,6 +119,19 @@ func (f *compileFlags) run(ctx context.Context, env *Env, name string) error {
 		err = &ExitError{Code: ExitFailed}
 	}
 	return err
+}
+
+// products makes all files in memory.
+func (f *compileFlags) products(stem string, p *plan) ([]emit.File, error) {
+	files, err := emit.Files(stem, p.layout, p.tree)
+	if err != nil || !f.merge {
+		return files, err
+	}
+	merged, err := emit.Merged(stem, p.layout, p.tree)
+	if err != nil {
+		return nil, err
+	}
+	return append(files, merged), nil
 }
 
 // printText shows the map, why each heap is where it is, and what was written.

@@ -3,8 +3,10 @@
 package cli
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,26 +48,31 @@ func loadTree(env *Env, name string) (*fdt.Tree, error) {
 // loadPlan reads a config and its base tree and lays the one onto the other.
 // The error is about files that cannot be read; everything that can be said
 // about their content is in the plan's findings.
-func loadPlan(env *Env, name, base, kernel string) (*plan, error) {
+func loadPlan(env *Env, name string, f sourceFlags) (*plan, error) {
 	data, err := readFile(env, name, maxInput)
 	if err != nil {
 		return nil, err
 	}
 	p := &plan{sources: map[string][]byte{name: data}}
-	if p.tree, err = loadTree(env, base); err != nil {
+	if p.tree, err = loadTree(env, f.base); err != nil {
 		return nil, err
 	}
-	cfg, findings := heapcfg.Parse(name, data)
+	cfg, findings := heapcfg.ParseVariant(name, data, f.variant)
 	p.findings = findings
 	if cfg == nil {
 		return p, nil
 	}
-	if kernel != "" {
-		if cfg.Target.Kernel, err = heapcfg.ParseVersion(kernel); err != nil {
+	if f.kernel != "" {
+		if cfg.Target.Kernel, err = heapcfg.ParseVersion(f.kernel); err != nil {
 			return nil, usagef("--kernel: %v", err)
 		}
 	}
-	board, findings := heapcfg.FromTree(base, p.tree, cfg.Target)
+	for _, o := range f.overlays {
+		if p.tree, err = applyOverlay(env, p.tree, o); err != nil {
+			return nil, err
+		}
+	}
+	board, findings := heapcfg.FromTree(f.base, p.tree, cfg.Target)
 	p.findings = append(p.findings, findings...)
 	if board == nil {
 		return p, nil
@@ -84,12 +91,18 @@ type sourceFlags struct {
 	kernel   string
 	page     string
 	patched  bool
+	variant  string
+	ram      []string
+	clear    []string
 }
 
 func (f *sourceFlags) add(c *cobra.Command) {
 	fl := c.Flags()
 	fl.StringVarP(&f.base, "base", "b", "", "device tree blob of the board, where FILE is a heaps.yaml")
-	fl.StringArrayVar(&f.overlays, "overlay", nil, "overlay to apply first, where FILE is a device tree (may be repeated)")
+	fl.StringArrayVar(&f.overlays, "overlay", nil, "overlay to apply to the device tree first (may be repeated)")
+	fl.StringVar(&f.variant, "variant", "", "variant of the config")
+	fl.StringArrayVar(&f.ram, "ram", nil, "BASE+SIZE of RAM that the boot loader fills in, where FILE is a device tree (may be repeated)")
+	fl.StringArrayVar(&f.clear, "keep-clear", nil, "WHAT=BASE+SIZE that something occupies: kernel, initrd, fdt, firmware or boot-loader, where FILE is a device tree (may be repeated)")
 	fl.StringVar(&f.kernel, "kernel", "", "target kernel version (default: the config's, the lock's, or 6.12)")
 	fl.StringVar(&f.page, "page-size", "4KiB", "page size of the target kernel, where FILE is a device tree")
 	fl.BoolVar(&f.patched, "patched", true, "the kernel has the project's patches, where FILE is a device tree")
@@ -103,7 +116,7 @@ func loadSource(env *Env, name string, f sourceFlags) (*plan, error) {
 		if f.base == "" {
 			return nil, usagef("%s: a config needs --base, the device tree of its board", name)
 		}
-		return loadPlan(env, name, f.base, f.kernel)
+		return loadPlan(env, name, f)
 	}
 	target := heapcfg.DefaultTarget()
 	target.Patched = f.patched
@@ -143,17 +156,78 @@ func loadSource(env *Env, name string, f sourceFlags) (*plan, error) {
 		}
 	}
 	for _, o := range f.overlays {
-		tree, err := loadTree(env, o)
-		if err != nil {
+		if p.tree, err = applyOverlay(env, p.tree, o); err != nil {
 			return nil, err
-		}
-		if p.tree, err = fdt.Apply(p.tree, tree); err != nil {
-			return nil, usagef("%s: %s", o, strings.TrimPrefix(err.Error(), "fdt: "))
 		}
 	}
 	p.layout, p.findings = heapcfg.FromTree(name, p.tree, target)
 	if p.layout != nil {
+		if err := f.amend(p.layout); err != nil {
+			return nil, err
+		}
 		p.findings = append(p.findings, heapcfg.Lint(p.layout)...)
 	}
 	return p, nil
+}
+
+// applyOverlay applies an overlay from a file. The message says which label,
+// path or __symbols__ is missing, where libfdt only knows FDT_ERR_NOTFOUND.
+func applyOverlay(env *Env, base *fdt.Tree, name string) (*fdt.Tree, error) {
+	tree, err := loadTree(env, name)
+	if err != nil {
+		return nil, err
+	}
+	merged, err := fdt.Apply(base, tree)
+	if err != nil {
+		return nil, usagef("%s: %s", name, strings.TrimPrefix(strings.TrimPrefix(err.Error(), "fdt: "), "overlay 0, "))
+	}
+	return merged, nil
+}
+
+// amend adds to the Layout of a tree what only the boot loader knows.
+func (f *sourceFlags) amend(l *heapcfg.Layout) error {
+	if len(f.ram) > 0 {
+		l.Banks = nil
+	}
+	for _, s := range f.ram {
+		r, err := parseRange(s)
+		if err != nil {
+			return usagef("--ram %s: %v", s, err)
+		}
+		l.Banks = append(l.Banks, r)
+	}
+	for _, s := range f.clear {
+		what, rest, ok := strings.Cut(s, "=")
+		w := heapcfg.What(what)
+		if !ok || !slices.Contains([]heapcfg.What{heapcfg.Kernel, heapcfg.Initrd, heapcfg.FDT, heapcfg.Firmware, heapcfg.BootLoader}, w) {
+			return usagef("--keep-clear %s: write kernel, initrd, fdt, firmware or boot-loader, then =BASE+SIZE", s)
+		}
+		r, err := parseRange(rest)
+		if err != nil {
+			return usagef("--keep-clear %s: %v", s, err)
+		}
+		l.Occupied = append(l.Occupied, heapcfg.Occupant{What: w, Range: r, Source: l.Source})
+	}
+	return nil
+}
+
+// parseRange reads "0x40000000+512MiB".
+func parseRange(s string) (heapcfg.Range, error) {
+	base, size, ok := strings.Cut(s, "+")
+	if !ok {
+		return heapcfg.Range{}, errors.New("write BASE+SIZE, such as 0x40000000+512MiB")
+	}
+	b, err := heapcfg.ParseSize(base)
+	if err != nil {
+		return heapcfg.Range{}, err
+	}
+	n, err := heapcfg.ParseSize(size)
+	if err != nil {
+		return heapcfg.Range{}, err
+	}
+	r := heapcfg.Range{Base: heapcfg.Addr(b), Size: n}
+	if n == 0 || r.Wraps() {
+		return heapcfg.Range{}, errors.New("the range is empty, or goes past the end of the address space")
+	}
+	return r, nil
 }
