@@ -55,6 +55,8 @@ var (
 
 // SkipChildren, returned by the function given to Walk, leaves out the
 // children of the node just visited.
+//
+//lint:ignore ST1012 it is a request and no failure, and named like fs.SkipDir
 var SkipChildren = errors.New("skip the children of this node")
 
 // Tree is a whole device tree. The order of nodes and properties is that of

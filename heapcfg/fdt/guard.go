@@ -80,11 +80,10 @@ func guard(data []byte) (*blocks, error) {
 		return nil, err
 	}
 	// The reservation block says its end itself: an entry of zeros.
-	rest, err := block("memory reservation", 0x10, offReserve, 0, 8)
-	if err != nil {
+	if _, err := block("memory reservation", 0x10, offReserve, 0, 8); err != nil {
 		return nil, err
 	}
-	rest = data[offReserve:]
+	rest := data[offReserve:]
 	end := -1
 	for i := 0; i+16 <= len(rest); i += 16 {
 		if i/16 > MaxReserve {
