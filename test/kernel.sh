@@ -10,7 +10,8 @@
 #   image         arch/arm64/boot/Image with kernel-patches/ (default)
 #   selftest      the kernel's own tools/testing/selftests/dmabuf-heaps, static
 #   --config F    merge fragment F as well, and fail unless the kernel obeys it
-#   --keep-going  only warn when it does not
+#   --keep-going  only warn when it does not, or when the series names a patch
+#                 that is not there
 #   --debug       KASAN, lockdep and friends (kernel-patches/configs/debug.config)
 #   --cached      build nothing: fail unless the result is there already
 #
@@ -169,8 +170,13 @@ if [ "$patch_dir" != none ]; then
 		mapfile -t names < <(cd "$patch_dir" && find . -maxdepth 1 -name '*.patch' -printf '%P\n' | sort)
 	fi
 	for n in "${names[@]}"; do
-		[ -r "$patch_dir/$n" ] || fail 2 "cannot read the patch $patch_dir/$n"
-		patches+=("$patch_dir/$n")
+		if [ -r "$patch_dir/$n" ]; then
+			patches+=("$patch_dir/$n")
+		elif [ -n "$keep_going" ]; then
+			say "warning: the series names $n, which is not there"
+		else
+			fail 2 "the series names $patch_dir/$n, which is not there"
+		fi
 	done
 fi
 

@@ -264,31 +264,31 @@ func TestDemoWithoutCarveoutPatch(t *testing.T) {
 	}
 }
 
-// withoutCarveout copies the patch series without the patch that adds the
-// carveout heap, and without those that build on it.
+// withoutCarveout copies the patches of 6.12 without the one that adds the
+// carveout heap, as if somebody had deleted that file.
 func (b *bench) withoutCarveout(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	patches, err := filepath.Glob(filepath.Join(b.Root, "kernel-patches", "6.12", "*.patch"))
-	if err != nil || len(patches) == 0 {
-		t.Fatalf("kernel-patches/6.12: %q, %v", patches, err)
+	from, dir := filepath.Join(b.Root, "kernel-patches", "6.12"), t.TempDir()
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		t.Fatal(err)
 	}
-	left := 0
-	for _, p := range patches {
-		data, err := os.ReadFile(p)
+	removed := 0
+	for _, e := range entries {
+		data, err := os.ReadFile(filepath.Join(from, e.Name()))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if bytes.Contains(data, []byte("carveout_heap.c")) || bytes.Contains(data, []byte("DMABUF_HEAPS_CARVEOUT")) {
-			left++
+		if bytes.Contains(data, []byte("\n+++ b/drivers/dma-buf/heaps/carveout_heap.c")) {
+			removed++
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(p)), data, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, e.Name()), data, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if left == 0 {
-		t.Fatal("no patch of the series adds the carveout heap")
+	if removed != 1 {
+		t.Fatalf("%d patches of the series touch the carveout heap, want one that adds it", removed)
 	}
 	return dir
 }
