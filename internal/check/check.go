@@ -37,6 +37,8 @@ const defaultPatience = 90 * time.Second
 type Options struct {
 	Full  bool     // take everything each heap has
 	Heaps []string // only these, by node name or short name
+	// Profiles are the programs whose search for a heap is followed.
+	Profiles []string
 	// Patience bounds one check; 0 takes 90 seconds.
 	Patience time.Duration
 }
@@ -179,6 +181,9 @@ func Defs() []Def {
 // nor there.
 var ErrNoSuchHeap = errors.New("no such heap")
 
+// ErrNoSuchProfile is returned when Options name a profile that is not known.
+var ErrNoSuchProfile = errors.New("no such profile")
+
 // Run holds the board against the lock. emit gets each result as soon as it is
 // there; the report gets all of them. head is filled with what the run is
 // about before the first result.
@@ -201,6 +206,7 @@ func Run(ctx context.Context, board *sysinfo.Board, dev Device, lock *heapcfg.Lo
 		r.heaps()
 		r.unexpected()
 	}
+	r.profiles()
 	r.rep.Interrupted = ctx.Err() != nil
 	for _, s := range board.Sources() {
 		src := report.Source{Name: s.Name, Path: s.Path}
@@ -221,6 +227,11 @@ func (r *run) known() error {
 			slices.ContainsFunc(r.nodes, func(n sysinfo.Node) bool { return n.Name == want })
 		if !ok {
 			return fmt.Errorf("%w: %q is neither expected nor there; expected: %s", ErrNoSuchHeap, want, names(r.lock.Heaps))
+		}
+	}
+	for _, want := range r.o.Profiles {
+		if !slices.Contains(ProfileNames(), want) {
+			return fmt.Errorf("%w: %q; there are: %s", ErrNoSuchProfile, want, strings.Join(ProfileNames(), ", "))
 		}
 	}
 	return nil
@@ -266,7 +277,8 @@ func (r *run) heaps() {
 		node, o := r.present(e)
 		r.put(defPresent, label(e), o, time.Since(start))
 		t := &target{run: r, exp: e, node: node}
-		if e.Kind != heapcfg.System { // it has no region to have numbers of
+		// The system heap has no region to have numbers of.
+		if e.Kind != heapcfg.System && o.status != report.Fail {
 			t.usage = r.board.Usage(e.Name, r.areas(e)...)
 		}
 		why := ""

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -474,6 +475,51 @@ func TestCopiedBoard(t *testing.T) {
 	}
 	if r.Summary.Failed != 0 {
 		t.Errorf("a copy fails:\n%s", dump(r))
+	}
+}
+
+// A profile follows the program's own search, in its order.
+func TestProfiles(t *testing.T) {
+	heap := func(mode uint32) func(m sysinfotest.FS, name string) {
+		return func(m sysinfotest.FS, name string) {
+			m.Device("dev/dma_heap/"+name, os.FileMode(mode), sysinfo.Owner{GID: 44})
+		}
+	}
+	open, closed, readOnly := heap(0o660), heap(0o600), heap(0o640)
+	for _, tt := range []struct {
+		profile string
+		board   func(m sysinfotest.FS)
+		want    report.Status
+		says    string
+	}{
+		{"libcamera", func(m sysinfotest.FS) { open(m, "linux,cma"); open(m, "system") }, report.Pass, "takes linux,cma"},
+		{"libcamera", func(m sysinfotest.FS) { open(m, "video@54000000"); m.Link("dev/dma_heap/linux,cma", "video@54000000") }, report.Pass, "which is video@54000000"},
+		{"libcamera", func(m sysinfotest.FS) { readOnly(m, "reserved") }, report.Pass, "takes reserved"},
+		{"libcamera", func(m sysinfotest.FS) { open(m, "system") }, report.Warn, "not contiguous"},
+		{"libcamera", func(m sysinfotest.FS) { closed(m, "linux,cma"); open(m, "reserved") }, report.Warn, "may not open linux,cma"},
+		{"libcamera", func(m sysinfotest.FS) { open(m, "default_cma_region"); m.Device("dev/udmabuf", 0o660, sysinfo.Owner{}) }, report.Warn, "/dev/udmabuf serves"},
+		{"libcamera", func(m sysinfotest.FS) { open(m, "default_cma_region") }, report.Fail, "none of the heaps"},
+		{"libcamera", func(m sysinfotest.FS) { m.Link("dev/dma_heap/linux,cma", "gone") }, report.Fail, "none of the heaps"},
+		{"picamera2", func(m sysinfotest.FS) { closed(m, "vidbuf_cached"); open(m, "linux,cma") }, report.Fail, "may not open it: vidbuf_cached"},
+		{"picamera2", func(m sysinfotest.FS) { readOnly(m, "linux,cma") }, report.Fail, "may not open"},
+		{"rockchip-mpp", func(m sysinfotest.FS) { open(m, "system") }, report.Warn, "system-uncached is missing"},
+		{"imx", func(m sysinfotest.FS) { open(m, "linux,cma") }, report.Warn, "DMA_BUF_IOCTL_PHYS"},
+		{"gstreamer", func(m sysinfotest.FS) { open(m, "system") }, report.Fail, "/dev/udmabuf is missing"},
+		{"gstreamer", func(m sysinfotest.FS) { open(m, "system"); m.Device("dev/udmabuf", 0o660, sysinfo.Owner{}) }, report.Pass, "is there"},
+		{"ti-edgeai", func(m sysinfotest.FS) { open(m, "carveout_edgeai_shared-memories") }, report.Warn, "ti,dma-buf-phys"},
+	} {
+		m := sysinfotest.FS{}
+		m.File("etc/group", "video:x:44:\n")
+		tt.board(m)
+		r := setup{fs: m, lock: heapcfg.NewLock("", &heapcfg.Layout{}), o: Options{Profiles: []string{tt.profile}},
+			caller: &sysinfo.Caller{UID: 1000, Groups: []int{1000, 44}}}.run(t)
+		x := r.Results[len(r.Results)-1]
+		if x.ID != "profile-"+tt.profile || x.Status != tt.want || !strings.Contains(x.Message, tt.says) {
+			t.Errorf("%s: %s %s: %s; want %s with %q", tt.profile, x.Status, x.ID, x.Message, tt.want, tt.says)
+		}
+		if x.Status != report.Pass && x.Advice == "" {
+			t.Errorf("%s: %s without advice", tt.profile, x.Message)
+		}
 	}
 }
 

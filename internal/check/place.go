@@ -4,6 +4,7 @@ package check
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
@@ -23,17 +24,39 @@ func (t *target) size() *outcome {
 	o := pass("%s", heapcfg.FormatSize(got))
 	if got != want {
 		o = fail("the heap has %s, not %s", heapcfg.FormatSize(got), heapcfg.FormatSize(want)).
-			because(heapcfg.FormatSize(want), heapcfg.FormatSize(got), u.Size.From).
-			advise("install the overlay and the lock of one and the same compile run; a size that the kernel rounds must be a multiple of %s",
-				heapcfg.FormatSize(t.board.Target().CMAAlign()))
+			because(heapcfg.FormatSize(want), heapcfg.FormatSize(got), u.Size.From)
+		if cma, ok := t.cmaParam(); ok {
+			o.message += ": cma=" + cma + " on the kernel command line takes the place of the region in the device tree"
+			return o.advise("remove cma=%s from the kernel command line", cma)
+		}
+		o = o.advise("install the overlay and the lock of one and the same compile run; a size that the kernel rounds must be a multiple of %s",
+			heapcfg.FormatSize(t.board.Target().CMAAlign()))
 	}
 	return o.measure("size", float64(got), "bytes")
+}
+
+// cmaParam returns the cma= parameter if it is about this heap.
+func (t *target) cmaParam() (string, bool) {
+	if t.exp.Kind != heapcfg.CMA {
+		return "", false
+	}
+	node := t.exp.Name
+	if t.exp.SharedWith != "" {
+		node = t.exp.SharedWith
+	}
+	if reg := t.liveRegion(node); reg == nil || !reg.Default {
+		return "", false
+	}
+	return t.board.Param("cma")
 }
 
 // place looks for the heap's memory where it was meant to be.
 func (t *target) place() *outcome {
 	if t.exp.Dynamic || t.exp.Range.Size == 0 {
 		return skip("the kernel chooses the place of this heap")
+	}
+	if cma, ok := t.cmaParam(); ok {
+		return skip("cma=%s on the kernel command line chooses the place of this heap", cma)
 	}
 	if b := t.usage.Base; b.Known() && b.Value != uint64(t.exp.Range.Base) {
 		return fail("the heap lies at %v, not at %v", heapcfg.Addr(b.Value), t.exp.Range.Base).
@@ -123,6 +146,9 @@ func (t *target) heldBy() string {
 	}
 	var out []string
 	for _, h := range holders {
+		if t.board.Live && h.PID == os.Getpid() {
+			continue
+		}
 		if h.Heap == t.exp.Name || h.Heap == t.exp.SharedWith {
 			out = append(out, fmt.Sprintf("%s[%d] %s in %d buffers", h.Comm, h.PID, heapcfg.FormatSize(h.Bytes), h.Buffers))
 		}

@@ -78,7 +78,7 @@ func (t *target) allocLargest() *outcome {
 		o = fail("one buffer gets %s at most, not %s", size(got), size(limit)).
 			because(size(limit)+": "+how, size(got), "DMA_HEAP_IOCTL_ALLOC on "+t.node.Path()).
 			advise("%s", t.shortAdvice())
-	} else if want := t.exp.Range.Size; want > 0 && got+t.alignSlack() < want && got < want-want/4 {
+	} else if want := t.whole(); want > 0 && got+t.alignSlack() < want && got < want-want/4 {
 		o = fail("one buffer gets %s of the %s that were promised%s", size(got), size(want), t.heldBy()).
 			because(size(want), size(got), how).
 			advise("%s", t.shortAdvice())
@@ -99,6 +99,15 @@ func (t *target) allocLargest() *outcome {
 		}
 	}
 	return o.measure("largest", float64(got), "bytes").measure("latency", took.Seconds(), "seconds")
+}
+
+// whole is the size of the heap as the kernel knows it; a difference to the
+// lock is for heap-size to tell.
+func (t *target) whole() uint64 {
+	if t.usage.Size.Known() {
+		return t.usage.Size.Value
+	}
+	return t.exp.Range.Size
 }
 
 func (t *target) shortAdvice() string {

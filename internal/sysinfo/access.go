@@ -120,20 +120,26 @@ func (b *Board) UserName(uid int) (name string, ok bool) {
 
 // MayOpen reports whether the caller may open a node for reading by its mode
 // bits. Root may open everything.
-func (b *Board) MayOpen(n Node) bool {
+func (b *Board) MayOpen(n Node) bool { return b.MayUse(n, false) }
+
+// MayUse is MayOpen for reading and, with write, for writing as well.
+func (b *Board) MayUse(n Node, write bool) bool {
 	if b.Caller.UID == 0 {
 		return true
 	}
-	perm := n.Perm()
+	perm, want := n.Perm(), uint32(4)
+	if write {
+		want |= 2
+	}
 	if uint32(b.Caller.UID) == n.Owner.UID {
-		return perm&0o400 != 0
+		return perm>>6&want == want
 	}
 	for _, g := range b.Caller.Groups {
 		if uint32(g) == n.Owner.GID {
-			return perm&0o040 != 0
+			return perm>>3&want == want
 		}
 	}
-	return perm&0o004 != 0
+	return perm&want == want
 }
 
 // A Rule is a udev rule that speaks of heaps.
