@@ -4,6 +4,7 @@ go 1.22
 
 require (
 	github.com/google/go-cmp v0.6.0
+	github.com/santhosh-tekuri/jsonschema/v5 v5.3.1 // tests only
 	github.com/spf13/cobra v1.9.1
 	github.com/u-root/u-root v0.14.0
 	golang.org/x/sys v0.30.0
