@@ -26,8 +26,13 @@ const module = "github.com/dmaheap/dmaheap"
 const oldestGo = "go1.22.12"
 
 // sizeBudget is the most a stripped static arm64 heapctl may weigh, in bytes,
-// built with oldestGo. Boards with a 16 MiB flash carry it.
-const sizeBudget = 3_500_000
+// built with oldestGo. Boards with a 16 MiB flash carry it. sizeGoal is where it
+// is to get: 2.75 MB of it are the runtime, cobra, YAML, JSON and gzip, the rest
+// is ours.
+const (
+	sizeBudget = 4_500_000
+	sizeGoal   = 3_500_000
+)
 
 // layers orders the packages from the ground up: a package imports only those
 // of lower layers. A new package needs a place here before it is merged.
@@ -189,7 +194,7 @@ func TestHeapctlSize(t *testing.T) {
 	if fi.Size() > sizeBudget {
 		t.Errorf("heapctl for arm64 has %d bytes with %s, the budget is %d", fi.Size(), oldestGo, sizeBudget)
 	}
-	t.Logf("heapctl for arm64: %d of %d bytes with %s", fi.Size(), sizeBudget, oldestGo)
+	t.Logf("heapctl for arm64: %d bytes with %s; budget %d, goal %d", fi.Size(), oldestGo, sizeBudget, sizeGoal)
 }
 
 // files lists what git tracks or would track.
