@@ -5,6 +5,7 @@ package check
 import (
 	"encoding/binary"
 	"fmt"
+	"sync"
 	"syscall"
 
 	"github.com/dmaheap/dmaheap/dmaheap"
@@ -41,6 +42,7 @@ type faults struct {
 
 // fakeKernel is a Device whose heap has its memory in a slice.
 type fakeKernel struct {
+	mu       sync.Mutex
 	f        faults
 	page     uint64
 	unit     uint64
@@ -93,6 +95,8 @@ func (k *fakeKernel) take(n uint64) (uint64, bool) {
 
 func (h *fakeHeap) AllocFlags(n uint64, mode dmaheap.Access, heapFlags uint64) (Buffer, error) {
 	k := h.k
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	failed := func(errno syscall.Errno, kind error) error {
 		return &dmaheap.Error{Op: dmaheap.OpAlloc, Heap: "fake", Size: n, Kind: kind, Err: errno}
 	}
@@ -226,6 +230,8 @@ func (b *fakeBuffer) MapRange(off, n uint64, a dmaheap.Access) (Mapping, error) 
 }
 
 func (b *fakeBuffer) Close() error {
+	b.k.mu.Lock()
+	defer b.k.mu.Unlock()
 	if !b.k.f.leakFD || *b.refs > 1 {
 		b.k.files--
 	}

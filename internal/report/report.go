@@ -87,6 +87,8 @@ type Report struct {
 	Summary Summary  `json:"summary"`
 	// Unsupported says that the kernel lacks the very thing under test.
 	Unsupported bool `json:"unsupported,omitempty"`
+	// Good is what a verdict without a failure says, as a sentence.
+	Good string `json:"-"`
 	// Interrupted says that the run ended before its last check.
 	Interrupted bool `json:"interrupted,omitempty"`
 }

@@ -144,6 +144,9 @@ func (t *Text) verdict(r *Report) string {
 	switch s.Exit {
 	case ExitOK:
 		word := "the board shows what was meant"
+		if r.Good != "" {
+			word = r.Good
+		}
 		if s.Skipped > 0 {
 			word += ", as far as it was tested"
 		}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+
+package check
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/dmaheap/dmaheap/dmaheap"
+	"github.com/dmaheap/dmaheap/internal/report"
+	"github.com/dmaheap/dmaheap/internal/sysinfo"
+)
+
+func stressFake(t *testing.T, f faults, o StressOptions) *report.Report {
+	t.Helper()
+	b := sysinfo.New(videoBoard(), sysinfo.Options{Live: true, PageSize: 4096, Caller: &sysinfo.Caller{Groups: []int{0}}})
+	r := &report.Report{}
+	RunStress(context.Background(), b, newFakeKernel(videoSize, f), "video@54000000", o, r, func(report.Result) {})
+	r.Finish(0)
+	return r
+}
+
+func TestStress(t *testing.T) {
+	o := StressOptions{Workers: 4, Count: 400, Seed: 1, Most: videoSize, Largest: videoSize / 4}
+	for _, tt := range []struct {
+		name string
+		f    faults
+		want string // id of the failure, "" for none
+	}{
+		{"healthy", faults{}, ""},
+		{"overlap", faults{alias: true}, "stress-verify"},
+		{"not zeroed", faults{dirty: true}, "stress-verify"},
+		{"writes are lost", faults{lostWrites: true}, "stress-verify"},
+		{"fault", faults{fault: true}, "stress-verify"},
+		{"descriptors leak", faults{leakFD: true}, "stress-lost"},
+		{"cannot open", faults{openErr: dmaheap.ErrNoHeap}, "stress-verify"},
+	} {
+		if o := &o; tt.f.alias {
+			o.Workers = 1 // workers that share memory by mistake are a race, and not ours
+		} else {
+			o.Workers = 4
+		}
+		r := stressFake(t, tt.f, o)
+		got := ""
+		if f := r.Summary.First; f != nil {
+			got = f.ID
+			if f.Advice == "" || f.Expected == "" || f.Found == "" {
+				t.Errorf("%s: the failure lacks a field: %+v", tt.name, *f)
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q failed, want %q:\n%s", tt.name, got, tt.want, dump(r))
+		}
+	}
+}
+
+// A heap that is always full is no success.
+func TestStressFull(t *testing.T) {
+	r := stressFake(t, faults{noMemory: true}, StressOptions{Workers: 1, Count: 10, Seed: 1, Most: videoSize, Largest: 4096})
+	if r.Summary.Exit != report.ExitCannotTest {
+		t.Errorf("exit %d without one buffer, want 3:\n%s", r.Summary.Exit, dump(r))
+	}
+}
+
+func TestStressDuration(t *testing.T) {
+	start := time.Now()
+	r := stressFake(t, faults{}, StressOptions{Workers: 2, Duration: 50 * time.Millisecond, Seed: 1, Most: videoSize, Largest: 65536})
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("50 ms of stress took %v", took)
+	}
+	if r.Summary.Exit != report.ExitOK {
+		t.Errorf("exit %d:\n%s", r.Summary.Exit, dump(r))
+	}
+}
+
+func TestBench(t *testing.T) {
+	o := BenchOptions{Sizes: []uint64{4096, 65536, 2 * videoSize}, Count: 5, Limit: time.Second}
+	b, err := RunBench(context.Background(), newFakeKernel(videoSize, faults{}), "video", 4096, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(b.Timings) != 2 || b.Timings[1].Count != 5 || b.Timings[1].Write == 0 || b.Short == "" {
+		t.Errorf("bench = %+v, want two sizes measured and the third too large", b)
+	}
+	if _, err := RunBench(context.Background(), newFakeKernel(videoSize, faults{lostWrites: true}), "video", 4096, o); err != nil {
+		// Bench maps for both, so the fake shows its memory; nothing to find.
+		t.Errorf("bench = %v", err)
+	}
+	k := newFakeKernel(videoSize, faults{})
+	k.deviceOK = false
+	b, err = RunBench(context.Background(), k, "video", 4096, o)
+	if err != nil || len(b.Timings) != 2 || b.Timings[0].Write != 0 {
+		t.Errorf("bench of a device-only heap = %+v, %v; want allocation alone", b, err)
+	}
+	if k.files != 3 {
+		t.Errorf("bench leaves %d descriptors open", k.files-3)
+	}
+}
+
+func TestSpread(t *testing.T) {
+	var d []time.Duration
+	for i := 100; i > 0; i-- {
+		d = append(d, time.Duration(i))
+	}
+	if got, want := spread(d), (Spread{50, 90, 99, 100}); got != want {
+		t.Errorf("spread = %v, want %v", got, want)
+	}
+}
+
+// BenchmarkVerify shows how near verification comes to the speed of memory.
+func BenchmarkVerify(b *testing.B) {
+	k := newFakeKernel(16<<20, faults{})
+	h, _ := k.Open("x")
+	buf, err := h.AllocFlags(16<<20, dmaheap.ReadWrite, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := fill(buf, 1); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("verify", func(b *testing.B) {
+		b.SetBytes(16 << 20)
+		for i := 0; i < b.N; i++ {
+			if at, err := verify(buf, 1); at >= 0 || err != nil {
+				b.Fatal(at, err)
+			}
+		}
+	})
+	b.Run("memcpy", func(b *testing.B) {
+		b.SetBytes(16 << 20)
+		from, to := make([]byte, 16<<20), make([]byte, 16<<20)
+		for i := 0; i < b.N; i++ {
+			copy(to, from)
+		}
+	})
+}
