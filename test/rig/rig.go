@@ -139,9 +139,12 @@ func (r *Rig) kernelScript(ctx context.Context, k Kernel, what string) (string, 
 	for _, f := range k.Fragments {
 		argv = append(argv, "--config", f)
 	}
-	for flag, on := range map[string]bool{"--keep-going": k.KeepGoing, "--debug": k.Debug, "--cached": k.Cached} {
-		if on {
-			argv = append(argv, flag)
+	for _, flag := range []struct {
+		name string
+		on   bool
+	}{{"--keep-going", k.KeepGoing}, {"--debug", k.Debug}, {"--cached", k.Cached}} {
+		if flag.on {
+			argv = append(argv, flag.name)
 		}
 	}
 	return r.output(ctx, r.Progress, k.Env, append(argv, what)...)
@@ -171,22 +174,23 @@ type Products struct {
 // FindProducts looks for the products in a directory that was empty before.
 func FindProducts(dir string) (Products, error) {
 	var p Products
-	for suffix, file := range map[string]*string{
-		".dtbo": &p.Overlay, ".config": &p.Config, ".rules": &p.Rules, ".lock.json": &p.Lock,
-	} {
-		found, err := filepath.Glob(filepath.Join(dir, "*"+suffix))
+	for _, product := range []struct {
+		suffix string
+		file   *string
+	}{{".dtbo", &p.Overlay}, {".config", &p.Config}, {".rules", &p.Rules}, {".lock.json", &p.Lock}} {
+		found, err := filepath.Glob(filepath.Join(dir, "*"+product.suffix))
 		if err != nil {
 			return Products{}, err
 		}
 		if len(found) != 1 {
-			return Products{}, fmt.Errorf("%s: want one *%s, have %q", dir, suffix, found)
+			return Products{}, fmt.Errorf("%s: want one *%s, have %q", dir, product.suffix, found)
 		}
-		*file = found[0]
+		*product.file = found[0]
 	}
 	return p, nil
 }
 
-// baseAccounts are the groups that udev rules of heaps name most, with the ids
+// baseGroups are the groups that udev rules of heaps name most, with the ids
 // Debian and OpenEmbedded give them.
 var baseGroups = []string{"root:x:0:", "audio:x:29:", "video:x:44:"}
 
