@@ -1,0 +1,91 @@
+################################################################################
+#
+# heapctl
+#
+################################################################################
+
+# SPDX-License-Identifier: MIT
+
+# The repository around this external tree: a checkout, or a release tarball,
+# which holds the vendored modules as well.
+HEAPCTL_VERSION = 0.1.0
+HEAPCTL_SITE = $(BR2_EXTERNAL_DMAHEAP_PATH)/..
+HEAPCTL_SITE_METHOD = local
+
+# The program is linked from these modules.
+HEAPCTL_LICENSE = \
+	MIT, \
+	Apache-2.0 (cobra), \
+	BSD-3-Clause (lz4, pflag, u-root, uio, x/exp, x/sys), \
+	MIT and Apache-2.0 (yaml.v3)
+HEAPCTL_LICENSE_FILES = \
+	LICENSE \
+	vendor/github.com/pierrec/lz4/v4/LICENSE \
+	vendor/github.com/spf13/cobra/LICENSE.txt \
+	vendor/github.com/spf13/pflag/LICENSE \
+	vendor/github.com/u-root/u-root/LICENSE \
+	vendor/github.com/u-root/uio/LICENSE \
+	vendor/golang.org/x/exp/LICENSE \
+	vendor/golang.org/x/sys/LICENSE \
+	vendor/gopkg.in/yaml.v3/LICENSE \
+	vendor/gopkg.in/yaml.v3/NOTICE
+
+# Only what the program is made of: not the documents, and above all not an
+# output directory of Buildroot that somebody put into the checkout.
+HEAPCTL_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = \
+	--include=/go.mod --include=/go.sum --include=/LICENSE \
+	--exclude=testdata/ --exclude=*_test.go \
+	--include=/cmd/*** --include=/dmaheap/*** --include=/heapcfg/*** \
+	--include=/internal/*** --include=/vendor/*** \
+	--exclude=*
+HOST_HEAPCTL_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = \
+	$(HEAPCTL_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS)
+
+HEAPCTL_GOMOD = github.com/dmaheap/dmaheap
+HEAPCTL_BUILD_TARGETS = cmd/heapctl
+HEAPCTL_LDFLAGS = -s -w \
+	-X $(HEAPCTL_GOMOD)/internal/cli.linkedVersion=$(HEAPCTL_VERSION)
+
+HOST_HEAPCTL_GOMOD = $(HEAPCTL_GOMOD)
+HOST_HEAPCTL_BUILD_TARGETS = $(HEAPCTL_BUILD_TARGETS)
+HOST_HEAPCTL_LDFLAGS = $(HEAPCTL_LDFLAGS)
+
+# Buildroot vendors Go modules in its download step, which a local site does
+# not have. So a checkout vendors here, once, before the build is cut off from
+# the network; GOPROXY and the like are those of the user's environment. A
+# release tarball has its vendor directory, and needs no network.
+define HEAPCTL_VENDOR
+	if [ ! -e $(@D)/vendor/modules.txt ]; then \
+		user_proxy="$${GOPROXY}"; \
+		cd $(@D) && $(HOST_GO_HOST_ENV) \
+			GOFLAGS=-mod=mod GOPROXY="$${user_proxy}" \
+			$(GO_BIN) mod vendor -modcacherw || { \
+			echo "ERROR: heapctl: the Go modules could not be fetched."; \
+			echo "Set GOPROXY to a proxy this machine reaches, or build from a"; \
+			echo "release tarball (make dist), which holds them."; \
+			exit 1; \
+		}; \
+	fi
+endef
+HEAPCTL_PRE_CONFIGURE_HOOKS += HEAPCTL_VENDOR
+HOST_HEAPCTL_PRE_CONFIGURE_HOOKS += HEAPCTL_VENDOR
+
+# The archive that legal-info makes of a local site is the site as it is. Put
+# the modules beside it, which are part of the program too.
+define HEAPCTL_SAVE_VENDOR
+	if [ ! -e $(HEAPCTL_SITE)/vendor/modules.txt ]; then \
+		mkdir -p $($(PKG)_REDIST_SOURCES_DIR); \
+		tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 \
+			-C $($(PKG)_DIR) -cf - vendor | gzip -n \
+			>$($(PKG)_REDIST_SOURCES_DIR)/$($(PKG)_BASENAME_RAW)-vendor.tar.gz; \
+	fi
+endef
+HEAPCTL_POST_LEGAL_INFO_HOOKS += HEAPCTL_SAVE_VENDOR
+HOST_HEAPCTL_POST_LEGAL_INFO_HOOKS += HEAPCTL_SAVE_VENDOR
+
+$(eval $(golang-package))
+$(eval $(host-golang-package))
+
+# The licenses of the modules are there once they are vendored.
+heapctl-legal-info: heapctl-configure
+host-heapctl-legal-info: host-heapctl-configure
