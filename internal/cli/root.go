@@ -119,7 +119,7 @@ Exit codes:
 			root.AddCommand(c)
 		}
 	}
-	add(station, newCompile(env), newLint(env), newMap(env), newDiff(env), newSchema(env), newExplain(env))
+	add(station, newCompile(env), newLint(env), newMap(env), newImport(env), newDiff(env), newSchema(env), newExplain(env))
 	add(board, newCheck(env))
 	return root
 }

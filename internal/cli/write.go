@@ -64,3 +64,8 @@ func writeTemp(dir string, f emit.File) (string, error) {
 	}
 	return t.Name(), err
 }
+
+// splitPath divides a path into its directory and its file.
+func splitPath(path string) (dir, file string) {
+	return filepath.Dir(path), filepath.Base(path)
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/heapcfg/emit"
+)
+
+type importFlags struct {
+	sourceFlags
+	output string
+}
+
+func newImport(env *Env) *cobra.Command {
+	var f importFlags
+	c := &cobra.Command{
+		Use:   "import board.dtb",
+		Short: "Write the heaps.yaml of a board as it is",
+		Long: `Write the heaps.yaml of a board as its device tree has it: CMA regions, carveout
+and chunk heaps, TI's carveouts, and the heap nodes of ION drivers (Qualcomm,
+HiSilicon, Allwinner, Rockchip, MediaTek, Samsung, Spreadtrum). What cannot be
+translated is listed in a comment, with the reason.
+
+Compiled against the board's tree without these nodes, the config gives the
+same regions.`,
+		Example: `  heapctl import board.dtb > heaps.yaml
+  heapctl import /proc/device-tree -o heaps.yaml`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return f.run(env, args[0]) },
+	}
+	f.sourceFlags.add(c)
+	c.Flags().StringVarP(&f.output, "output", "o", "-", "file to write, \"-\" for standard output")
+	return c
+}
+
+func (f *importFlags) run(env *Env, name string) error {
+	p, err := loadSource(env, name, f.sourceFlags)
+	if err != nil {
+		return err
+	}
+	if p.tree == nil || p.layout == nil {
+		printFindings(env, p.findings, p.sources, false)
+		return usagef("%s: only a device tree can be imported", name)
+	}
+	imp, findings := heapcfg.ImportTree(name, p.tree, p.layout.Target)
+	if imp == nil {
+		printFindings(env, findings, nil, false)
+		return &ExitError{Code: ExitFailed}
+	}
+	if f.output == "-" {
+		if _, err := env.Stdout.Write(imp.YAML); err != nil {
+			return &ExitError{ExitCannotTest, fmt.Errorf("standard output: %w", reason(err))}
+		}
+	} else {
+		dir, file := splitPath(f.output)
+		if err := writeFiles(dir, []emit.File{{Name: file, Data: imp.YAML}}); err != nil {
+			return &ExitError{ExitCannotTest, err}
+		}
+	}
+	fmt.Fprintf(env.Stderr, "heapctl: %s: %s imported, %s not translated\n", name, plural(imp.Heaps, "heap"), plural(imp.Left, "node"))
+	return nil
+}
