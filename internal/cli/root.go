@@ -120,7 +120,7 @@ Exit codes:
 		}
 	}
 	add(station, newCompile(env), newLint(env), newMap(env), newImport(env), newDiff(env), newSchema(env), newExplain(env))
-	add(board, newCheck(env))
+	add(board, newCheck(env), newList(env), newInfo(env), newBench(env), newStress(env))
 	return root
 }
 
