@@ -315,6 +315,8 @@ type target struct {
 	usage sysinfo.Usage
 	heap  Heap
 	files int // descriptors before the heap was opened
+	// starved says that not even the smallest buffer could be had.
+	starved bool
 }
 
 // runAll runs the checks of a heap. With why set all of them are skipped.
@@ -344,6 +346,9 @@ func (t *target) runAll(why string) {
 			var stuck bool
 			if o, stuck = t.guarded(c.fn); stuck {
 				why = "the kernel is stuck in " + c.ID
+			}
+			if t.starved {
+				why = "not even the smallest buffer can be had"
 			}
 		}
 		t.put(c.Def, label(t.exp), o, time.Since(start))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/dmaheap/dmaheap/dmaheap"
@@ -310,6 +311,13 @@ func TestFaultyBoard(t *testing.T) {
 			m.File("sys/class/dma_heap/video@54000000/dev", "254:1")
 			delete(m, "dev/dma_heap/system")
 		}, want: "heaps-supported", says: "container", advice: "--device", exit: 1},
+		{name: "an empty directory in a container", change: func(m sysinfotest.FS) {
+			clearHeap(m)
+			delete(m, "dev/dma_heap/system")
+			m["dev/dma_heap"] = &fstest.MapFile{Mode: os.ModeDir | 0o755}
+			m.File("run/.containerenv", "")
+			m.File("sys/class/dma_heap/video@54000000/dev", "254:1")
+		}, want: "heaps-supported", says: "container", advice: "--device /dev/dma_heap/video@54000000", exit: 1},
 		{name: "kernel without heaps", change: func(m sysinfotest.FS) { clearHeap(m); config(m, "# CONFIG_DMABUF_HEAPS is not set\n") },
 			want: "heaps-supported", says: "CONFIG_DMABUF_HEAPS", exit: 4},
 		{name: "ION", change: func(m sysinfotest.FS) {
@@ -456,12 +464,39 @@ func TestUnprivileged(t *testing.T) {
 			t.Errorf("heap-access is %s: %s\n%s", x.Status, x.Message, x.Advice)
 		}
 	}
+	if b := r.Summary.Blocked; b == nil || b.ID != "heap-access" {
+		t.Errorf("the first blocked check is %+v, want heap-access", b)
+	}
 	// ann is in the group, but logged in before she was.
 	r = setup{dev: newFakeKernel(videoSize, faults{openErr: dmaheap.ErrPermission}), caller: &sysinfo.Caller{UID: 1000, Groups: []int{1000}}}.run(t)
 	for _, x := range r.Results {
 		if x.ID == "heap-access" && !strings.Contains(x.Advice, "log in again") {
 			t.Errorf("advice for a stale login: %s", x.Advice)
 		}
+	}
+}
+
+// One failure names a full heap; what needs a buffer is skipped after it.
+func TestFullHeap(t *testing.T) {
+	m := videoBoard()
+	m.File("sys/kernel/dma_heap/video@54000000/used", "2097152\n")
+	m.File("sys/kernel/dma_heap/video@54000000/largest_free", "0\n")
+	r := setup{fs: m, dev: newFakeKernel(videoSize, faults{noMemory: true})}.run(t)
+	if f := r.Summary.First; f == nil || f.ID != "alloc-page" || !strings.Contains(f.Message, "heap is full: 2MiB of 2MiB") || r.Summary.Failed != 1 {
+		t.Errorf("a full heap gives %d failures:\n%s", r.Summary.Failed, dump(r))
+	}
+}
+
+// Held against the live tree, short names and the kernel's own heaps are no
+// news.
+func TestLiveTreeExpectation(t *testing.T) {
+	m := videoBoard()
+	m.Device("dev/dma_heap/system", 0o600, sysinfo.Owner{})
+	k := videoLock()
+	k.Config = ""
+	r := setup{fs: m, lock: k}.run(t)
+	if r.Summary.Warned != 0 || r.Summary.Failed != 0 {
+		t.Errorf("a healthy board without a lock raises an alarm:\n%s", dump(r))
 	}
 }
 

@@ -58,7 +58,6 @@ func (t *target) allocFailed(n uint64, err error) *outcome {
 	}
 	u := t.board.Usage(t.exp.Name, t.areas(t.exp)...)
 	if u.Used.Known() && u.Size.Known() {
-		o.found += fmt.Sprintf("; %s of %s are in use%s", size(u.Used.Value), size(u.Size.Value), t.heldBy())
 		if u.Used.Value+n > u.Size.Value {
 			o.message = fmt.Sprintf("the heap is full: %s of %s are in use%s", size(u.Used.Value), size(u.Size.Value), t.heldBy())
 			return o.advise("end the programs that hold it, or make the heap larger in heaps.yaml")
@@ -76,6 +75,7 @@ func (t *target) allocPage() *outcome {
 	b, err := t.alloc(1)
 	took := time.Since(start)
 	if err != nil {
+		t.starved = true
 		return t.allocFailed(t.unit(), err)
 	}
 	defer b.Close()

@@ -118,8 +118,8 @@ func (t *target) free() *outcome {
 	switch {
 	case u.Largest.Known() && u.Used.Known() && free >= size/2 && u.Largest.Value < free/2:
 		o = bad("fragmented: %s are free, but the largest block has only %s", heapcfg.FormatSize(free), heapcfg.FormatSize(u.Largest.Value)).
-			because("one free block of about "+heapcfg.FormatSize(free), heapcfg.FormatSize(u.Largest.Value), u.Largest.From).
-			advise("allocate large buffers first and keep them, or give them a heap of their own; a carveout does not fragment through other users of the memory%s", t.heldBy())
+			because("one free block of about "+heapcfg.FormatSize(free), heapcfg.FormatSize(u.Largest.Value)+t.heldBy(), u.Largest.From).
+			advise("allocate large buffers first and keep them, or give them a heap of their own; a carveout does not fragment through other users of the memory")
 	case u.Used.Known() && free < size/2:
 		o = bad("%s of %s are in use%s", heapcfg.FormatSize(u.Used.Value), heapcfg.FormatSize(size), t.heldBy()).
 			because("at least half of the heap free", heapcfg.FormatSize(free)+" free", u.Used.From).

@@ -18,18 +18,19 @@ import (
 // be tested, and the report says that the kernel is the reason.
 func (r *run) supported(dirErr error) bool {
 	start := time.Now()
-	if dirErr == nil {
-		o := pass("%s has %d entries", sysinfo.HeapDir, len(r.nodes))
-		if len(r.nodes) == 0 {
-			o = warn("%s is empty: the kernel has the framework and no heap", sysinfo.HeapDir)
-		}
-		r.put(defSupported, "", o, time.Since(start))
+	if dirErr == nil && len(r.nodes) > 0 {
+		r.put(defSupported, "", pass("%s has %d entries", sysinfo.HeapDir, len(r.nodes)), time.Since(start))
 		return true
+	}
+	if dirErr == nil {
+		dirErr = errEmpty
 	}
 	o := r.whyUnsupported(dirErr)
 	r.put(defSupported, "", o, time.Since(start))
 	return false
 }
+
+var errEmpty = errors.New("an empty directory")
 
 func (r *run) whyUnsupported(dirErr error) *outcome {
 	want := "the directory " + sysinfo.HeapDir
@@ -264,11 +265,14 @@ func (r *run) unexpected() {
 	for _, n := range r.nodes {
 		start := time.Now()
 		expected := slices.ContainsFunc(r.lock.Heaps, func(e heapcfg.Expected) bool { return e.Name == n.Name || e.Short == n.Name })
-		if expected {
+		if expected || r.lock.Config == "" && (n.Link != "" && !n.Broken || slices.Contains(ownNames[:], n.Name)) {
 			continue
 		}
 		any = true
 		r.put(defUnexpected, n.Name, r.strange(n), time.Since(start))
+	}
+	if !any && r.lock.Config == "" {
+		return // the live tree is no list of what was meant
 	}
 	if !any {
 		r.put(defUnexpected, "", pass("every heap that is there was meant"), 0)
@@ -286,6 +290,10 @@ func (r *run) strange(n sysinfo.Node) *outcome {
 	case slices.Contains(ownNames[:], n.Name):
 		return warn("the kernel brings this heap by itself").because(want, n.Name, n.Path()).
 			advise("%s", ownAdvice(n.Name))
+	}
+	if r.lock.Config == "" {
+		return warn("the live device tree does not ask for this heap").because("only the heaps of the device tree", n.Name, n.Path()).
+			advise("a driver of the vendor brings it; state a lock file to have it checked")
 	}
 	why := "nobody asked for it in the config"
 	if reg := r.liveRegion(n.Name); reg != nil {

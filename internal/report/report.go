@@ -106,6 +106,9 @@ type Summary struct {
 	Seconds float64 `json:"seconds"`
 	// First is the first failure: what to look at before everything else.
 	First *Result `json:"first_failure,omitempty"`
+	// Blocked is the first skip that more rights or resources would have
+	// made a test.
+	Blocked *Result `json:"first_blocked,omitempty"`
 }
 
 // The exit codes of heapctl.
@@ -131,7 +134,6 @@ func (r *Report) Add(res Result) Result {
 func (r *Report) Finish(seconds float64) {
 	r.Format, r.Version = FormatName, JSONVersion
 	s := Summary{Seconds: seconds}
-	blocked := false
 	for i := range r.Results {
 		switch res := &r.Results[i]; res.Status {
 		case Pass:
@@ -145,7 +147,9 @@ func (r *Report) Finish(seconds float64) {
 			s.Warned++
 		case Skip:
 			s.Skipped++
-			blocked = blocked || res.Blocked
+			if res.Blocked && s.Blocked == nil {
+				s.Blocked = res
+			}
 		}
 	}
 	switch {
@@ -153,7 +157,7 @@ func (r *Report) Finish(seconds float64) {
 		s.Exit = ExitUnsupported
 	case s.Failed > 0:
 		s.Exit = ExitFailed
-	case blocked, r.Interrupted, s.Passed+s.Warned == 0:
+	case s.Blocked != nil, r.Interrupted, s.Passed+s.Warned == 0:
 		s.Exit = ExitCannotTest
 	}
 	r.Summary = s

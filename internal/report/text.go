@@ -44,7 +44,7 @@ func (t *Text) Start(r *Report) error {
 
 // Result writes one result, under the name of its heap.
 func (t *Text) Result(res *Result) error {
-	if res.Status != Skip || res.Heap != t.heap || res.Message != t.reason {
+	if res.Status != Skip || res.Advice != "" || res.Heap != t.heap || res.Message != t.reason {
 		t.skips()
 	}
 	if !t.any || res.Heap != t.heap {
@@ -55,12 +55,12 @@ func (t *Text) Result(res *Result) error {
 		fmt.Fprintf(t.w, "\n%s\n", t.paint(bold, name))
 		t.heap, t.any = res.Heap, true
 	}
-	if res.Status == Skip {
+	if res.Status == Skip && res.Advice == "" {
 		t.skipped, t.reason = append(t.skipped, res.ID), res.Message
 		return t.w.Flush()
 	}
 	fmt.Fprintf(t.w, "  %s %-18s %s\n", t.status(res.Status), res.ID, indent(res.Message, 25))
-	if res.Status == Fail || res.Status == Warn {
+	if res.Status != Pass {
 		for _, f := range []struct{ name, s string }{
 			{"expected", res.Expected}, {"found", res.Found}, {"read from", res.Evidence}, {"fix", res.Advice},
 		} {
@@ -125,7 +125,11 @@ func (t *Text) End(r *Report) error {
 	s := r.Summary
 	fmt.Fprintf(t.w, "\n%d passed, %d failed, %d warned, %d skipped in %.1f s\n", s.Passed, s.Failed, s.Warned, s.Skipped, s.Seconds)
 	fmt.Fprintf(t.w, "verdict: %s\n", t.verdict(r))
-	if f := s.First; f != nil && f.Advice != "" {
+	f := s.First
+	if f == nil && s.Exit == ExitCannotTest {
+		f = s.Blocked
+	}
+	if f != nil && f.Advice != "" {
 		fmt.Fprintf(t.w, "fix:     %s\n", indent(f.Advice, 9))
 	}
 	return t.w.Flush()
@@ -134,12 +138,8 @@ func (t *Text) End(r *Report) error {
 func (t *Text) verdict(r *Report) string {
 	s := r.Summary
 	first := ""
-	if f := s.First; f != nil {
-		first = ": " + f.ID
-		if f.Heap != "" {
-			first += " " + f.Heap
-		}
-		first += ": " + indent(f.Message, 9)
+	if s.First != nil {
+		first = ": " + named(s.First)
 	}
 	switch s.Exit {
 	case ExitOK:
@@ -160,10 +160,19 @@ func (t *Text) verdict(r *Report) string {
 	switch {
 	case r.Interrupted:
 		why = "interrupted"
-	case s.Passed > 0 || s.Warned > 0:
-		why = "checks marked SKIP need more rights or resources"
+	case s.Blocked != nil:
+		why = named(s.Blocked)
 	}
 	return t.paint(yellow, "COULD NOT TEST") + ": " + why
+}
+
+// named returns the check, its heap and what it says.
+func named(res *Result) string {
+	name := res.ID
+	if res.Heap != "" {
+		name += " " + res.Heap
+	}
+	return name + ": " + indent(res.Message, 9)
 }
 
 const (

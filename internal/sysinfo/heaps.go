@@ -182,8 +182,13 @@ func (b *Board) Usage(heap string, areas ...string) Usage {
 		}
 		_ = take(&u.Failed, sys+"/alloc_pages_fail", 1)
 	}
-	if u.Size.Known() {
+	switch entries, err := readDir(b.FS, "sys/kernel/debug"); {
+	case u.Size.Known():
 		ownErr = nil // another source told
+	case err == nil && len(entries) == 0:
+		ownErr = errors.New("debugfs is not mounted on /sys/kernel/debug")
+	case errors.Is(err, fs.ErrPermission):
+		ownErr = errors.New("only root may read debugfs")
 	}
 	b.note("numbers of "+heap, "/"+own+", /sys/kernel/debug/cma, /sys/kernel/mm/cma", ownErr)
 	return u
