@@ -137,7 +137,7 @@ func heapNames(board *sysinfo.Board, named []string) ([]string, error) {
 // progress writes one line that is overwritten, on a terminal only. An empty
 // line removes it.
 func progress(env *Env) func(format string, args ...any) {
-	if !isTerminal(env.Stderr) {
+	if !isTerminal(env, env.Stderr) {
 		return func(string, ...any) {}
 	}
 	return func(format string, args ...any) {

@@ -219,17 +219,15 @@ func openBoard(root string) *sysinfo.Board {
 // useColor follows the custom of NO_COLOR (https://no-color.org): colour on a
 // terminal only, and not where it is declined.
 func useColor(env *Env) bool {
-	f, ok := env.Stdout.(*os.File)
-	if !ok || env.Getenv("NO_COLOR") != "" || env.Getenv("TERM") == "dumb" {
-		return false
-	}
-	return isTerminal(f)
+	return env.Getenv("NO_COLOR") == "" && isTerminal(env, env.Stdout)
 }
 
-// isTerminal takes a character device for a terminal, except /dev/null.
-func isTerminal(w io.Writer) bool {
+// isTerminal takes a character device for a terminal, except /dev/null. It
+// must have a name: the serial console of an initramfs, which a lab records
+// byte by byte, has none.
+func isTerminal(env *Env, w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok {
+	if term := env.Getenv("TERM"); !ok || term == "" || term == "dumb" {
 		return false
 	}
 	fi, err := f.Stat()
