@@ -76,7 +76,7 @@ func (e *Error) Error() string {
 	}
 	b.WriteString(": ")
 	switch {
-	case e.Kind != nil && e.Err != nil && e.Kind != e.Err:
+	case e.Kind != nil && e.Err != nil && e.Kind.Error() != e.Err.Error():
 		fmt.Fprintf(&b, "%v (%v)", e.Kind, e.Err)
 	case e.Kind != nil:
 		b.WriteString(e.Kind.Error())
