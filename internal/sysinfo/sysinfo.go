@@ -107,14 +107,29 @@ func New(fsys FS, o Options) *Board {
 	if b.readLog == nil && b.Live {
 		b.readLog = kernelLog
 	}
-	if data, err := b.read("kernel release", "proc/sys/kernel/osrelease"); err == nil {
-		b.Release = strings.TrimSpace(string(data))
-		b.Kernel, _ = heapcfg.ParseVersion(b.Release)
-	}
+	b.Release = b.release()
+	b.Kernel, _ = heapcfg.ParseVersion(b.Release)
 	if data, err := b.read("command line", "proc/cmdline"); err == nil {
 		b.Cmdline = strings.TrimSpace(string(data))
 	}
 	return b
+}
+
+// release returns the kernel release. Kernels without CONFIG_PROC_SYSCTL tell
+// it in /proc/version only: "Linux version 6.12.117 (builder@host) ...".
+func (b *Board) release() string {
+	if data, err := readFile(b.FS, "proc/sys/kernel/osrelease", 256); err == nil {
+		return strings.TrimSpace(string(data))
+	}
+	data, err := b.read("kernel release", "proc/version")
+	if err != nil {
+		return ""
+	}
+	words := strings.Fields(strings.TrimPrefix(string(data), "Linux version "))
+	if len(words) == 0 || !strings.HasPrefix(string(data), "Linux version ") {
+		return ""
+	}
+	return words[0]
 }
 
 // Sources returns every place that was asked so far, in the order of asking.

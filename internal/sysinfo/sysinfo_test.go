@@ -230,6 +230,21 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// Kernels without sysctl tell their release in another file.
+func TestRelease(t *testing.T) {
+	for _, tt := range []struct{ file, content, want string }{
+		{"proc/sys/kernel/osrelease", "6.12.117-yocto\n", "6.12"},
+		{"proc/version", "Linux version 7.3.4 (a@b) (gcc 12.2.0) #1 SMP\n", "7.3"},
+		{"proc/version", "Darwin\n", "0.0"},
+	} {
+		m := sysinfotest.FS{}
+		m.File(tt.file, tt.content)
+		if got := board(m).Kernel.String(); got != tt.want {
+			t.Errorf("the kernel of %q is %s, want %s", tt.content, got, tt.want)
+		}
+	}
+}
+
 func TestLog(t *testing.T) {
 	log := "<6>[    0.000000] Linux version 6.12\n<3>[    0.000001] Reserved memory: incorrect alignment of CMA region\nno stamp\n"
 	b := sysinfo.New(sysinfotest.FS{}, sysinfo.Options{Caller: root, Log: func() ([]byte, error) { return []byte(log), nil }})
@@ -300,7 +315,7 @@ func TestSources(t *testing.T) {
 		got = append(got, s.Path+": "+sysinfo.Reason(s.Err))
 	}
 	want := []string{
-		"/proc/sys/kernel/osrelease: file does not exist", "/proc/cmdline: file does not exist",
+		"/proc/version: file does not exist", "/proc/cmdline: file does not exist",
 		"/proc/iomem: permission denied", "/proc/device-tree: this machine was not booted with a device tree",
 	}
 	if d := cmp.Diff(want, got); d != "" {
