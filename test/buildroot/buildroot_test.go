@@ -1,0 +1,653 @@
+// SPDX-License-Identifier: MIT
+
+// Package buildroot checks the external tree in buildroot-ext without
+// Buildroot: what a real Kconfig, make, shell, patch and Go compiler say of it.
+// What only Buildroot itself can tell is in run.sh.
+package buildroot
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/dmaheap/dmaheap/internal/cli"
+)
+
+// need skips the test where a tool is missing, and fails it in CI, which
+// installs the Debian package that has it.
+func need(t *testing.T, tool, debian string) string {
+	t.Helper()
+	path, err := exec.LookPath(tool)
+	if err != nil {
+		missing(t, tool, debian)
+	}
+	return path
+}
+
+func missing(t *testing.T, what, debian string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf("no %s: install Debian's %s", what, debian)
+	}
+	t.Skipf("no %s: install Debian's %s", what, debian)
+}
+
+// top returns the root of the repository.
+func top(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func ext(t *testing.T) string { return filepath.Join(top(t), "buildroot-ext") }
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func write(t *testing.T, path, text string) string {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// command runs a program and returns what it printed on both outputs.
+func command(t *testing.T, env []string, name string, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func mustRun(t *testing.T, env []string, name string, args ...string) string {
+	t.Helper()
+	out, err := command(t, env, name, args...)
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func defconfigs(t *testing.T) []string {
+	t.Helper()
+	list, err := filepath.Glob(filepath.Join(ext(t), "configs", "*_defconfig"))
+	if err != nil || len(list) == 0 {
+		t.Fatalf("no defconfigs (%v)", err)
+	}
+	return list
+}
+
+// --- Kconfig -----------------------------------------------------------------
+
+// python finds an interpreter with kconfiglib; the first one in PATH may be
+// another than Debian's.
+func python(t *testing.T) string {
+	t.Helper()
+	for _, p := range []string{"python3", "/usr/bin/python3"} {
+		if exec.Command(p, "-c", "import kconfiglib").Run() == nil {
+			return p
+		}
+	}
+	missing(t, "kconfiglib", "python3-kconfiglib")
+	return ""
+}
+
+func kconfig(t *testing.T, args ...string) string {
+	t.Helper()
+	env := []string{"BR2_EXTERNAL_DMAHEAP_PATH=" + ext(t)}
+	return mustRun(t, env, python(t), append([]string{"testdata/kconfig.py", "testdata/Kconfig"}, args...)...)
+}
+
+func TestKconfig(t *testing.T) {
+	arch := "BR2_PACKAGE_HOST_GO_TARGET_ARCH_SUPPORTS=y\nBR2_PACKAGE_HOST_GO_HOST_ARCH_SUPPORTS=y\n"
+	for _, c := range []struct{ name, set, want string }{
+		{"nothing ticked", "BR2_PACKAGE_HOST_GO=n", arch},
+		{"one box", "BR2_LINUX_KERNEL_EXT_DMAHEAP=y",
+			arch + "BR2_PACKAGE_HOST_GO=y\nBR2_LINUX_KERNEL_EXT_DMAHEAP=y\nBR2_PACKAGE_DMAHEAP=y\nBR2_PACKAGE_HEAPCTL=y\n"},
+		{"no Go for the target", "BR2_PACKAGE_HOST_GO_TARGET_ARCH_SUPPORTS=n BR2_LINUX_KERNEL_EXT_DMAHEAP=y BR2_PACKAGE_HEAPCTL=y",
+			"BR2_PACKAGE_HOST_GO_HOST_ARCH_SUPPORTS=y\n"},
+		{"overlay applied at build time", "BR2_LINUX_KERNEL_DTS_SUPPORT=y BR2_PACKAGE_DMAHEAP=y BR2_PACKAGE_DMAHEAP_APPLY=y",
+			arch + "BR2_PACKAGE_HOST_GO=y\nBR2_PACKAGE_HOST_DTC=y\nBR2_LINUX_KERNEL_DTS_SUPPORT=y\nBR2_PACKAGE_DMAHEAP=y\nBR2_PACKAGE_DMAHEAP_APPLY=y\nBR2_PACKAGE_HEAPCTL=y\n"},
+		{"not onto a tree of one's own", "BR2_LINUX_KERNEL_DTS_SUPPORT=y BR2_PACKAGE_DMAHEAP=y BR2_PACKAGE_DMAHEAP_BASE_DTB=x.dtb BR2_PACKAGE_DMAHEAP_APPLY=y",
+			arch + "BR2_PACKAGE_HOST_GO=y\nBR2_LINUX_KERNEL_DTS_SUPPORT=y\nBR2_PACKAGE_DMAHEAP=y\nBR2_PACKAGE_DMAHEAP_BASE_DTB=x.dtb\nBR2_PACKAGE_HEAPCTL=y\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := strings.Split(kconfig(t, strings.Fields(c.set)...), "\n")
+			want := strings.Split(c.want, "\n")
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s gives %q, want %q", c.set, got, want)
+			}
+		})
+	}
+}
+
+// What a defconfig says of the external tree must be possible, and said in
+// full: a value that Kconfig drops shows here.
+func TestDefconfigsResolve(t *testing.T) {
+	ours := regexp.MustCompile(`(?m)^(BR2_PACKAGE_(?:DMAHEAP|HEAPCTL|HOST_HEAPCTL)\w*|BR2_LINUX_KERNEL_EXT_DMAHEAP)=(.*)$`)
+	for _, f := range defconfigs(t) {
+		got := kconfig(t, f)
+		for _, m := range ours.FindAllStringSubmatch(read(t, f), -1) {
+			if line := m[1] + "=" + strings.Trim(m[2], `"`); !strings.Contains(got, line+"\n") {
+				t.Errorf("%s: %s does not come out", filepath.Base(f), m[0])
+			}
+		}
+	}
+}
+
+// --- make --------------------------------------------------------------------
+
+// evaluate reads the Makefiles of the external tree with variables set, and
+// returns the values of others.
+func evaluate(t *testing.T, set []string, vars ...string) map[string]string {
+	t.Helper()
+	out, err := tryEvaluate(t, set, vars...)
+	if err != nil {
+		t.Fatalf("make %v: %v\n%s", set, err, out)
+	}
+	values := map[string]string{}
+	for _, line := range strings.Split(out, "\n") {
+		if name, value, ok := strings.Cut(line, "="); ok {
+			values[name] = value
+		}
+	}
+	return values
+}
+
+func tryEvaluate(t *testing.T, set []string, vars ...string) (string, error) {
+	t.Helper()
+	need(t, "make", "make")
+	args := append([]string{"-s", "--no-print-directory", "--warn-undefined-variables", "-f", "testdata/stub.mk",
+		"BR2_EXTERNAL_DMAHEAP_PATH=" + ext(t), "VARS=" + strings.Join(vars, " ")}, set...)
+	return command(t, []string{"MAKEFLAGS=", "MAKELEVEL="}, "make", args...)
+}
+
+func TestPackages(t *testing.T) {
+	v := evaluate(t, nil, "PACKAGES")
+	if got, want := v["PACKAGES"], "generic:dmaheap golang:heapctl host-golang:heapctl"; got != want {
+		t.Errorf("packages %q, want %q", got, want)
+	}
+}
+
+func TestHeapctlPackage(t *testing.T) {
+	v := evaluate(t, nil, "HEAPCTL_SITE", "HEAPCTL_SITE_METHOD", "HEAPCTL_VERSION", "HEAPCTL_GOMOD", "HEAPCTL_BUILD_TARGETS",
+		"HEAPCTL_LICENSE_FILES", "HEAPCTL_LDFLAGS", "HOST_HEAPCTL_GOMOD", "HOST_HEAPCTL_BUILD_TARGETS", "HOST_HEAPCTL_LDFLAGS",
+		"HEAPCTL_INSTALL_BINS", "HOST_HEAPCTL_INSTALL_BINS")
+	if v["HEAPCTL_SITE_METHOD"] != "local" || v["HEAPCTL_VERSION"] == "" {
+		t.Errorf("site method %q, version %q: without a version a local package is missing from legal-info", v["HEAPCTL_SITE_METHOD"], v["HEAPCTL_VERSION"])
+	}
+	mod, _, _ := strings.Cut(strings.TrimPrefix(read(t, filepath.Join(v["HEAPCTL_SITE"], "go.mod")), "module "), "\n")
+	for _, p := range []string{"HEAPCTL", "HOST_HEAPCTL"} {
+		if got := v[p+"_GOMOD"]; got != mod {
+			t.Errorf("%s_GOMOD is %q, go.mod says %q", p, got, mod)
+		}
+		// Buildroot 2025.02 installs the name of the package, later
+		// ones that of the directory; and INSTALL_BINS is an error
+		// since 2025.11.
+		target := v[p+"_BUILD_TARGETS"]
+		if filepath.Base(target) != "heapctl" {
+			t.Errorf("%s_BUILD_TARGETS %q does not end in the name of the package", p, target)
+		}
+		if src := read(t, filepath.Join(v["HEAPCTL_SITE"], target, "main.go")); !strings.Contains(src, "\npackage main\n") {
+			t.Errorf("%s is no program", target)
+		}
+		if bins := v[p+"_INSTALL_BINS"]; bins != "" {
+			t.Errorf("%s_INSTALL_BINS is %q, must not be set", p, bins)
+		}
+		name, _, _ := strings.Cut(v[p+"_LDFLAGS"][strings.Index(v[p+"_LDFLAGS"], "-X ")+3:], "=")
+		pkg, variable := name[:strings.LastIndex(name, ".")], name[strings.LastIndex(name, ".")+1:]
+		src := read(t, filepath.Join(top(t), strings.TrimPrefix(pkg, mod+"/"), "root.go"))
+		if !strings.Contains(src, "var "+variable+" string") {
+			t.Errorf("%s_LDFLAGS sets %s, which there is not", p, name)
+		}
+	}
+	hashes := read(t, filepath.Join(ext(t), "package", "heapctl", "heapctl.hash"))
+	if want := fmt.Sprintf("sha256  %x  LICENSE\n", sha256.Sum256([]byte(read(t, filepath.Join(top(t), "LICENSE"))))); !strings.Contains(hashes, want) {
+		t.Errorf("heapctl.hash lacks %q", want)
+	}
+	for _, f := range strings.Fields(v["HEAPCTL_LICENSE_FILES"]) {
+		if !strings.Contains(hashes, "  "+f+"\n") {
+			t.Errorf("heapctl.hash has no line for %s", f)
+		}
+	}
+}
+
+var dmaheapOn = []string{"BR2_PACKAGE_DMAHEAP=y", "BR2_LINUX_KERNEL=y", "BR_BUILDING=y"}
+
+func TestDmaheapPackage(t *testing.T) {
+	qemu := filepath.Join(ext(t), "board", "qemu", "aarch64-virt")
+	config := `BR2_PACKAGE_DMAHEAP_CONFIG="` + filepath.Join(qemu, "heaps.yaml") + `"`
+	vars := []string{"DMAHEAP_BASE_DTB", "DMAHEAP_DEPENDENCIES", "DMAHEAP_LINUX_CONFIG_FIXUPS", "DMAHEAP_TARGET_FINALIZE_HOOKS",
+		"DMAHEAP_APPLY_OVERLAY", "LINUX_KCONFIG_DEPENDENCIES", "LINUX_PRE_PATCH_HOOKS", "DMAHEAP_INSTALL_INIT_SYSV"}
+
+	t.Run("inert", func(t *testing.T) {
+		v := evaluate(t, nil, "LINUX_KCONFIG_DEPENDENCIES", "LINUX_PRE_PATCH_HOOKS", "LINUX_EXTENSIONS", "DMAHEAP_TARGET_FINALIZE_HOOKS", "DMAHEAP_INSTALL_INIT_SYSV", "DMAHEAP_INSTALL_INIT_SYSTEMD")
+		for name, value := range v {
+			if value != "" {
+				t.Errorf("nothing is ticked, and %s is %q", name, value)
+			}
+		}
+	})
+	t.Run("tree of the kernel", func(t *testing.T) {
+		v := evaluate(t, append(slices.Clone(dmaheapOn), config, "BR2_LINUX_KERNEL_DTS_SUPPORT=y", "LINUX_DTS_NAME=ti/a ti/b",
+			"BR2_LINUX_KERNEL_EXT_DMAHEAP=y", "BR2_PACKAGE_DMAHEAP_APPLY=y", "BR2_LINUX_KERNEL_INSTALL_TARGET=y"), vars...)
+		for name, want := range map[string]string{
+			"DMAHEAP_BASE_DTB":           "/build/linux-custom/arch/arm64/boot/dts/ti/a.dtb",
+			"DMAHEAP_DEPENDENCIES":       "host-heapctl linux host-dtc",
+			"LINUX_KCONFIG_DEPENDENCIES": "host-heapctl",
+			"LINUX_PRE_PATCH_HOOKS":      "DMAHEAP_PREPARE_KERNEL",
+		} {
+			if v[name] != want {
+				t.Errorf("%s = %q, want %q", name, v[name], want)
+			}
+		}
+		for _, want := range []string{"-o /images/a.dtb", "-o /target/boot/a.dtb"} {
+			if !strings.Contains(v["DMAHEAP_APPLY_OVERLAY"], want) {
+				t.Errorf("no %q in %q", want, v["DMAHEAP_APPLY_OVERLAY"])
+			}
+		}
+	})
+	t.Run("source of one's own", func(t *testing.T) {
+		v := evaluate(t, append(slices.Clone(dmaheapOn), config, `BR2_PACKAGE_DMAHEAP_BASE_DTB="`+filepath.Join(qemu, "virt.dts")+`"`,
+			"BR2_ROOTFS_DEVICE_CREATION_DYNAMIC_MDEV=y"), vars...)
+		for name, want := range map[string]string{
+			"DMAHEAP_BASE_DTB":              "/build/.dmaheap-base.dtb",
+			"DMAHEAP_DEPENDENCIES":          "host-heapctl host-dtc linux",
+			"LINUX_KCONFIG_DEPENDENCIES":    "host-heapctl host-dtc",
+			"LINUX_PRE_PATCH_HOOKS":         "", // the extension is off
+			"DMAHEAP_TARGET_FINALIZE_HOOKS": "DMAHEAP_INSTALL_MDEV_CONF",
+		} {
+			if v[name] != want {
+				t.Errorf("%s = %q, want %q", name, v[name], want)
+			}
+		}
+		if f := v["DMAHEAP_LINUX_CONFIG_FIXUPS"]; !strings.Contains(f, "/linux-custom/.dmaheap/heaps.config") {
+			t.Errorf("the fragment is not merged: %q", f)
+		}
+	})
+	for _, c := range []struct {
+		name, want string
+		set        []string
+	}{
+		{"no config", "BR2_PACKAGE_DMAHEAP_CONFIG is empty", nil},
+		{"config not there", "there is no file /nowhere/heaps.yaml", []string{`BR2_PACKAGE_DMAHEAP_CONFIG="/nowhere/heaps.yaml"`}},
+		{"tree not there", "there is no file /nowhere/board.dtb", []string{config, `BR2_PACKAGE_DMAHEAP_BASE_DTB="/nowhere/board.dtb"`}},
+		{"no tree", "dmaheap needs the device tree of the board", []string{config}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			out, err := tryEvaluate(t, append(slices.Clone(dmaheapOn), c.set...), "PACKAGES")
+			if err == nil || !strings.Contains(out, c.want) {
+				t.Errorf("make said %q (%v), want an error with %q", out, err, c.want)
+			}
+		})
+	}
+}
+
+// Where the kernel is configured before its device tree exists, all options
+// that any heap may need are turned on. The list must keep up with heapctl.
+func TestFixupsKnowAllOptions(t *testing.T) {
+	need(t, "dtc", "device-tree-compiler")
+	dir := t.TempDir()
+	dtb := filepath.Join(dir, "base.dtb")
+	mustRun(t, nil, "dtc", "-q", "-o", dtb, filepath.Join(ext(t), "board", "qemu", "aarch64-virt", "virt.dts"))
+	yaml := write(t, filepath.Join(dir, "all.yaml"), `version: 1
+target: {kernel: "6.12"}
+heaps:
+  - {name: c, kind: cma, size: 16MiB}
+  - {name: d, kind: carveout, size: 1MiB}
+  - {name: e, kind: chunk, size: 1MiB, chunk-size: 64KiB}
+  - {name: system, kind: system}
+`)
+	heapctl(t, "compile", yaml, "--base", dtb, "-o", dir)
+	fixups := evaluate(t, nil, "DMAHEAP_LINUX_CONFIG_FIXUPS")["DMAHEAP_LINUX_CONFIG_FIXUPS"] + " "
+	options := regexp.MustCompile(`(?m)^(CONFIG_\w+)=y`).FindAllStringSubmatch(read(t, filepath.Join(dir, "all.config")), -1)
+	if len(options) < 6 {
+		t.Fatalf("heapctl asks for %d options only", len(options))
+	}
+	for _, m := range options {
+		if !strings.Contains(fixups, "enable "+m[1]+" ") {
+			t.Errorf("heapctl may ask for %s, which dmaheap.mk does not turn on", m[1])
+		}
+	}
+}
+
+// heapctl runs the program in-process and fails unless it ends with 0.
+func heapctl(t *testing.T, args ...string) {
+	t.Helper()
+	var out bytes.Buffer
+	env := &cli.Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out, Getenv: func(string) string { return "" }}
+	if code := cli.Run(context.Background(), env, args); code != cli.ExitOK {
+		t.Fatalf("heapctl %s: exit code %d\n%s", strings.Join(args, " "), code, out.Bytes())
+	}
+}
+
+// --- the Go build ------------------------------------------------------------
+
+// The package is built from what the rsync whitelist lets through, with vendored
+// modules, without network, by the command line of Buildroot's infrastructure.
+func TestGoBuild(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds heapctl four times")
+	}
+	need(t, "rsync", "rsync")
+	v := evaluate(t, nil, "HEAPCTL_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS", "HEAPCTL_SITE", "HEAPCTL_GOMOD", "HEAPCTL_BUILD_TARGETS", "HEAPCTL_LDFLAGS", "HEAPCTL_LICENSE_FILES")
+	dir := t.TempDir()
+	args := append(strings.Fields(v["HEAPCTL_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS"]), "-au", v["HEAPCTL_SITE"]+"/", dir)
+	mustRun(t, nil, "rsync", args...)
+	if m, _ := filepath.Glob(filepath.Join(dir, "*")); len(m) > 8 {
+		t.Errorf("the whitelist lets through %q", m)
+	}
+	goIn := func(env []string, args ...string) {
+		t.Helper()
+		cmd := exec.Command("go", args...)
+		cmd.Dir = dir
+		cmd.Env = append(append(os.Environ(), "GO111MODULE=on"), env...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v go %s: %v\n%s", env, strings.Join(args, " "), err, out)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "vendor")); err != nil {
+		goIn([]string{"GOFLAGS=-mod=mod"}, "mod", "vendor")
+	}
+
+	hashes := read(t, filepath.Join(ext(t), "package", "heapctl", "heapctl.hash"))
+	for _, f := range strings.Fields(v["HEAPCTL_LICENSE_FILES"]) {
+		if want := fmt.Sprintf("sha256  %x  %s\n", sha256.Sum256([]byte(read(t, filepath.Join(dir, f)))), f); !strings.Contains(hashes, want) {
+			t.Errorf("heapctl.hash lacks %q", want)
+		}
+	}
+
+	for _, env := range [][]string{
+		{"GOOS=", "GOARCH="},
+		{"GOOS=linux", "GOARCH=arm64"},
+		{"GOOS=linux", "GOARCH=arm", "GOARM=7"},
+		{"GOOS=linux", "GOARCH=riscv64"},
+	} {
+		env = append(env, "GOFLAGS=-mod=vendor", "GOPROXY=off", "GOTOOLCHAIN=local")
+		goIn(env, "build", "-v", "-ldflags", v["HEAPCTL_LDFLAGS"], "-modcacherw", "-tags", "", "-trimpath", "-p", "2", "-buildvcs=false",
+			"-o", "bin/heapctl", v["HEAPCTL_GOMOD"]+"/"+v["HEAPCTL_BUILD_TARGETS"])
+		if env[1] == "GOARCH=" {
+			out := mustRun(t, nil, filepath.Join(dir, "bin", "heapctl"), "--version")
+			if want := evaluate(t, nil, "HEAPCTL_VERSION")["HEAPCTL_VERSION"]; !strings.Contains(out, want) {
+				t.Errorf("heapctl --version says %q, want %s", out, want)
+			}
+		}
+	}
+
+	linked := mustRun(t, nil, "go", "-C", dir, "list", "-mod=vendor", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./"+v["HEAPCTL_BUILD_TARGETS"])
+	for _, mod := range strings.Fields(linked) {
+		if mod != v["HEAPCTL_GOMOD"] && !strings.Contains(v["HEAPCTL_LICENSE_FILES"], "vendor/"+mod+"/") {
+			t.Errorf("heapctl is linked from %s, whose license is not in HEAPCTL_LICENSE_FILES", mod)
+		}
+	}
+}
+
+// --- defconfigs --------------------------------------------------------------
+
+func TestDefconfigs(t *testing.T) {
+	known := read(t, filepath.Join("testdata", "symbols.txt"))
+	hashes := read(t, filepath.Join(ext(t), "patches", "linux", "linux.hash"))
+	used := map[string]bool{}
+	for _, f := range defconfigs(t) {
+		name, text := filepath.Base(f), read(t, f)
+		for _, want := range []string{"BR2_DOWNLOAD_FORCE_CHECK_HASHES=y\n", "BR2_LINUX_KERNEL_EXT_DMAHEAP=y\n", "BR2_TOOLCHAIN_EXTERNAL_BOOTLIN=y\n"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: no %q", name, want)
+			}
+		}
+		for _, m := range regexp.MustCompile(`\$\(BR2_EXTERNAL_DMAHEAP_PATH\)([^" ]*)`).FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(ext(t), m[1])); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		for _, m := range regexp.MustCompile(`(?m)^(?:# )?(BR2_\w+)(?:=| is not set)`).FindAllStringSubmatch(text, -1) {
+			used[m[1]] = true
+			if !strings.Contains(known, "\n"+m[1]+"\n") {
+				t.Errorf("%s: %s is not in testdata/symbols.txt", name, m[1])
+			}
+		}
+		if m := regexp.MustCompile(`CUSTOM_VERSION_VALUE="(\d+\.\d+)(\.\d+)?"`).FindStringSubmatch(kernelLines(text)); m != nil {
+			if _, err := os.Stat(filepath.Join(top(t), "kernel-patches", m[1], "series")); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if !strings.Contains(hashes, "  linux-"+m[1]+m[2]+".tar.xz\n") {
+				t.Errorf("%s: no hash for Linux %s%s", name, m[1], m[2])
+			}
+		} else if m := regexp.MustCompile(`CUSTOM_TARBALL_LOCATION=".*/(.*)"`).FindStringSubmatch(kernelLines(text)); m == nil || !strings.Contains(hashes, "  "+m[1]+"\n") {
+			t.Errorf("%s: no hash for its kernel %v", name, m)
+		}
+	}
+	for _, s := range strings.Fields(known) {
+		if strings.HasPrefix(s, "BR2_") && !used[s] {
+			t.Errorf("testdata/symbols.txt: no defconfig uses %s", s)
+		}
+	}
+	readme := read(t, filepath.Join(ext(t), "board", "qemu", "aarch64-virt", "readme.txt"))
+	if !regexp.MustCompile(`(?m)^  qemu-system-aarch64 .* # dmaheap_qemu_aarch64_virt_defconfig$`).MatchString(readme) {
+		t.Error("readme.txt: no QEMU line that ends in the name of the defconfig")
+	}
+}
+
+func kernelLines(defconfig string) string {
+	return strings.Join(regexp.MustCompile(`(?m)^BR2_LINUX_KERNEL_.*$`).FindAllString(defconfig, -1), "\n")
+}
+
+// --- boards ------------------------------------------------------------------
+
+// Every heaps.yaml is clean, warnings included, on the device tree of its board.
+func TestBoards(t *testing.T) {
+	need(t, "dtc", "device-tree-compiler")
+	for _, b := range []struct{ dir, own, dts, memory string }{
+		{"qemu/aarch64-virt", "virt.dts", "", ""},
+		{"raspberrypi/rpi4", "memory.dts", "", ""},
+		// The firmware fills in the memory: 4 GiB here, as on most boards.
+		{"raspberrypi/rpi4", "", "broadcom/bcm2711-rpi-4-b", "0 0 39c00000 0 40000000 bc000000"},
+		{"ti/am62x-sk", "", "ti/k3-am625-sk", ""},
+		{"freescale/imx8mp-evk", "", "freescale/imx8mp-evk", ""},
+	} {
+		t.Run(b.dir+" "+b.own+b.dts, func(t *testing.T) {
+			board := filepath.Join(ext(t), "board", b.dir)
+			dtb := filepath.Join(t.TempDir(), "base.dtb")
+			if b.own != "" {
+				mustRun(t, nil, "dtc", "-q", "-o", dtb, filepath.Join(board, b.own))
+			} else {
+				treeOf(t, b.dts, dtb)
+			}
+			if b.memory != "" {
+				mustRun(t, nil, "fdtput", append([]string{"-t", "x", dtb, "/memory@0", "reg"}, strings.Fields(b.memory)...)...)
+			}
+			heapctl(t, "compile", filepath.Join(board, "heaps.yaml"), "--base", dtb, "--check", "--strict")
+		})
+	}
+}
+
+// kernelSource returns a directory with what the tests need of Linux 6.12: the
+// tree that the test kernel is built from, where that has been unpacked.
+func kernelSource(t *testing.T) string {
+	t.Helper()
+	cache := os.Getenv("XDG_CACHE_HOME")
+	if cache == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cache = filepath.Join(home, ".cache")
+	}
+	trees, _ := filepath.Glob(filepath.Join(cache, "dmaheap", "source", "debian-6.12*", "arch"))
+	if len(trees) == 0 {
+		// Not a failure in CI: it is the virtual machine tests, which
+		// come later, that unpack it, and unpacking takes a minute.
+		t.Skip("no kernel source in the cache: run make kernel first")
+	}
+	return filepath.Dir(trees[len(trees)-1])
+}
+
+// treeOf compiles a device tree of the kernel as kbuild does.
+func treeOf(t *testing.T, name, dtb string) {
+	t.Helper()
+	need(t, "cpp", "cpp")
+	src := kernelSource(t)
+	dts := filepath.Join(src, "arch", "arm64", "boot", "dts")
+	plain := filepath.Join(filepath.Dir(dtb), "plain.dts")
+	mustRun(t, nil, "cpp", "-nostdinc", "-undef", "-D__DTS__", "-x", "assembler-with-cpp",
+		"-I", filepath.Join(src, "scripts", "dtc", "include-prefixes"), "-o", plain, filepath.Join(dts, name+".dts"))
+	mustRun(t, nil, "dtc", "-q", "-I", "dts", "-O", "dtb", "-i", filepath.Join(dts, filepath.Dir(name)), "-o", dtb, plain)
+}
+
+// --- patches -----------------------------------------------------------------
+
+// Buildroot applies patches with no fuzz at all, and refuses two of one name.
+func TestPatchesApply(t *testing.T) {
+	need(t, "patch", "patch")
+	series := filepath.Join(top(t), "kernel-patches", "6.12")
+	names := regexp.MustCompile(`(?m)^[^#\s].*$`).FindAllString(read(t, filepath.Join(series, "series")), -1)
+	if len(names) == 0 {
+		t.Fatal("the series is empty")
+	}
+	src, dir := kernelSource(t), t.TempDir()
+	touched := regexp.MustCompile(`(?m)^--- a/(\S+)`)
+	for i, n := range names {
+		if !regexp.MustCompile(`^\d{4}-.*\.patch$`).MatchString(n) || slices.Contains(names[:i], n) {
+			t.Errorf("%s: not a name of its own like 0001-subject.patch", n)
+		}
+		for _, m := range touched.FindAllStringSubmatch(read(t, filepath.Join(series, n)), -1) {
+			to := filepath.Join(dir, m[1])
+			if _, err := os.Stat(to); err == nil {
+				continue
+			}
+			if data, err := os.ReadFile(filepath.Join(src, m[1])); err == nil {
+				write(t, to, string(data))
+			}
+		}
+		mustRun(t, nil, "patch", "-F0", "-g0", "-p1", "-t", "-N", "-d", dir, "-i", filepath.Join(series, n))
+	}
+}
+
+// --- scripts -----------------------------------------------------------------
+
+func TestShell(t *testing.T) {
+	need(t, "shellcheck", "shellcheck")
+	var scripts []string
+	err := filepath.WalkDir(ext(t), func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		init := regexp.MustCompile(`^S\d\d`).MatchString(d.Name())
+		if !init && filepath.Ext(path) != ".sh" {
+			return nil
+		}
+		scripts = append(scripts, path)
+		info, err := d.Info()
+		// check-package wants init scripts without it; make runs the others.
+		if err == nil && (info.Mode()&0o111 != 0) == init {
+			t.Errorf("%s: mode %v", path, info.Mode())
+		}
+		if daemon := `DAEMON="` + regexp.MustCompile(`^S\d\d`).ReplaceAllString(d.Name(), "") + `"`; init && !strings.Contains(read(t, path), daemon) {
+			t.Errorf("%s: no %s", path, daemon)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(scripts) < 4 {
+		t.Fatalf("only %d scripts found", len(scripts))
+	}
+	mustRun(t, nil, "shellcheck", scripts...)
+}
+
+func TestCheckKernelConfig(t *testing.T) {
+	const fragment = "# Generated.\n\n# /dev/dma_heap\nCONFIG_DMABUF_HEAPS=y\n\n# stated under target.kconfig\nCONFIG_CMA_AREAS=12\n\n# CONFIG_FOO is not set\n"
+	for _, c := range []struct {
+		name, config string
+		code         int
+		want         []string
+	}{
+		{"all there", "CONFIG_CMA_AREAS=12\nCONFIG_DMABUF_HEAPS=y\n", 0, []string{"all 3 options"}},
+		{"nothing there", "# CONFIG_DMABUF_HEAPS is not set\n", 1, []string{
+			"CONFIG_DMABUF_HEAPS=y, but it is n (/dev/dma_heap)", "CONFIG_CMA_AREAS=12, but it is n (stated under target.kconfig)"}},
+		{"other number", "CONFIG_CMA_AREAS=7\nCONFIG_DMABUF_HEAPS=y\n", 1, []string{"CONFIG_CMA_AREAS=12, but it is 7"}},
+		{"longer name", "CONFIG_CMA_AREAS=12\nCONFIG_DMABUF_HEAPS_SYSTEM=y\n", 1, []string{"CONFIG_DMABUF_HEAPS=y, but it is n"}},
+		{"must be off", "CONFIG_CMA_AREAS=12\nCONFIG_DMABUF_HEAPS=y\nCONFIG_FOO=m\n", 1, []string{"CONFIG_FOO=n, but it is m"}},
+		{"empty", "", 1, []string{"CONFIG_DMABUF_HEAPS=y, but it is n"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			out, err := command(t, nil, filepath.Join(ext(t), "support", "check-kernel-config.sh"),
+				write(t, filepath.Join(dir, "config"), c.config), write(t, filepath.Join(dir, "heaps.config"), fragment))
+			code := 0
+			if exit, ok := err.(*exec.ExitError); ok {
+				code = exit.ExitCode()
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			if code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("said %q, want %q in it", out, want)
+				}
+			}
+		})
+	}
+}
+
+// The scripts that run after the images are made, on what dmaheap.mk installs.
+func TestPostImage(t *testing.T) {
+	need(t, "dtc", "device-tree-compiler")
+	overlay := need(t, "fdtoverlay", "device-tree-compiler")
+	images, host := t.TempDir(), t.TempDir()
+	board := filepath.Join(ext(t), "board", "qemu", "aarch64-virt")
+	base := write(t, filepath.Join(images, "dmaheap", "base.dtb"), "")
+	mustRun(t, nil, "dtc", "-q", "-o", base, filepath.Join(board, "virt.dts"))
+	heapctl(t, "compile", filepath.Join(board, "heaps.yaml"), "--base", base, "-o", images)
+	if err := os.MkdirAll(filepath.Join(host, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(overlay, filepath.Join(host, "bin", "fdtoverlay")); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, []string{"HOST_DIR=" + host, "BUILD_DIR=" + t.TempDir()}, filepath.Join(board, "post-image.sh"), images)
+	if nodes := mustRun(t, nil, "fdtget", "-l", filepath.Join(images, "virt-heaps.dtb"), "/reserved-memory"); len(strings.Fields(nodes)) != 3 {
+		t.Errorf("heaps in virt-heaps.dtb: %q, want 3", nodes)
+	}
+	if out, err := command(t, []string{"HOST_DIR=" + t.TempDir(), "BUILD_DIR=" + t.TempDir()}, filepath.Join(board, "post-image.sh"), images); err == nil || !strings.Contains(out, "BR2_PACKAGE_HOST_DTC") {
+		t.Errorf("without fdtoverlay: %q (%v)", out, err)
+	}
+
+	config := write(t, filepath.Join(images, "rpi-firmware", "config.txt"), "kernel=Image\n[pi4]\narm_boost=1\n")
+	for range 2 { // every make runs it
+		mustRun(t, nil, filepath.Join(ext(t), "board", "raspberrypi", "rpi4", "post-image.sh"), images)
+	}
+	if got := read(t, config); strings.Count(got, "\n[all]\ndtoverlay=heaps\n") != 1 {
+		t.Errorf("config.txt is %q", got)
+	}
+	if read(t, filepath.Join(images, "rpi-firmware", "overlays", "heaps.dtbo")) != read(t, filepath.Join(images, "heaps.dtbo")) {
+		t.Error("the overlay did not arrive")
+	}
+}
