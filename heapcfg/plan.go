@@ -161,15 +161,29 @@ func (p *planner) assumeKernel() {
 			return
 		}
 	}
-	banks := MergeRanges(l.Banks)
-	if len(banks) == 0 {
+	at, ok := p.kernelGap()
+	if !ok {
 		return
 	}
-	size := min(AssumedKernel, banks[0].Size/2)
-	l.Occupied = append(l.Occupied, Occupant{What: Kernel, Assumed: true, Range: Range{banks[0].Base, size}, Source: l.Source})
+	l.Occupied = append(l.Occupied, Occupant{What: Kernel, Assumed: true, Range: at, Source: l.Source})
 	p.report("kernel-assumed", Place{File: p.cfg.File, Line: 1, Col: 1, Path: "$.keep-clear"},
 		"add under keep-clear: \"- {what: kernel, base: ..., size: ...}\" with the load address of your boot loader",
-		"nothing says where the kernel is loaded; %s is kept clear for it", Range{banks[0].Base, size})
+		"nothing says where the kernel is loaded; %s is kept clear for it", at)
+}
+
+// kernelGap returns the lowest free memory in which a kernel fits: boot
+// loaders put it near the start of RAM, behind firmware that lives there.
+func (p *planner) kernelGap() (Range, bool) {
+	var best Range
+	for _, g := range p.gaps() {
+		if g.Size >= AssumedKernel {
+			return Range{g.Base, AssumedKernel}, true
+		}
+		if g.Size > best.Size {
+			best = g
+		}
+	}
+	return Range{best.Base, best.Size / 2}, best.Size > 1
 }
 
 // region makes the region of a heap, without an address yet where the config
@@ -486,7 +500,8 @@ func (p *planner) windows(h *HeapConfig) []Range {
 	return append(low, high...)
 }
 
-// gaps returns the RAM that nothing occupies, in address order.
+// gaps returns the RAM that nothing occupies, in address order. Regions that
+// the kernel places at boot keep room for themselves, where it would put them.
 func (p *planner) gaps() []Range {
 	var taken []Range
 	for _, o := range p.out.Occupied {
@@ -499,7 +514,8 @@ func (p *planner) gaps() []Range {
 			taken = append(taken, r.Extra...)
 		}
 	}
-	return Subtract(MergeRanges(p.out.Banks), taken)
+	free, _ := p.out.placeDynamic(Subtract(MergeRanges(p.out.Banks), taken))
+	return free
 }
 
 // splitAt cuts ranges at addresses.

@@ -174,7 +174,7 @@ func (l *linter) occupied(what ...What) {
 		}
 		for _, o := range l.Occupied {
 			for _, w := range what {
-				if o.What != w || !o.Range.Overlaps(r.Range) || w == MemReserve && !r.FromConfig && r.Kind != CMA {
+				if o.What != w || !o.Range.Overlaps(r.Range) || o.Assumed && !r.FromConfig || w == MemReserve && !r.FromConfig && r.Kind != CMA {
 					continue
 				}
 				l.report(r.Source.At("base"), "", "%s lies over the %s (%v, %s)", r.spot(), o.Title(), o.Range, FormatSize(o.Range.Size))
@@ -310,47 +310,66 @@ func (l *linter) dynamicRoom() {
 func (l *linter) crowded(counted func(*Region) bool) map[int]uint64 {
 	var taken []Range
 	for _, o := range l.Occupied {
-		taken = append(taken, o.Range)
+		if !o.Assumed {
+			taken = append(taken, o.Range)
+		}
 	}
 	l.each(func(_ int, r *Region) {
 		if r.Placed() && counted(r) {
 			taken = append(append(taken, r.Range), r.Extra...)
 		}
 	})
-	free := Subtract(l.Banks, taken)
-	out := map[int]uint64{}
-	l.each(func(i int, r *Region) {
-		if !r.Dynamic || r.Range.Size == 0 {
-			return
+	_, failed := l.placeDynamic(Subtract(l.Banks, taken))
+	return failed
+}
+
+// placeDynamic gives the regions without an address a place in free memory. It
+// returns what is left, and the regions that find no place with the largest
+// piece that is free for each.
+func (l *Layout) placeDynamic(free []Range) (left []Range, failed map[int]uint64) {
+	failed = map[int]uint64{}
+	for i := range l.Regions {
+		r := &l.Regions[i]
+		if !r.Active() || !r.Dynamic || r.Range.Size == 0 {
+			continue
 		}
 		align := max(r.Align, l.Target.PageSize)
 		if r.Kind == CMA {
 			align = max(align, l.Target.leastCMAAlign())
 		}
 		if !isPow2(align) {
-			return
+			continue
 		}
 		windows := r.Within
 		if len(windows) == 0 {
 			windows = []Range{{0, ^uint64(0)}}
 		}
-		var largest uint64
-		for _, w := range windows {
-			for k := len(free) - 1; k >= 0; k-- { // top down
-				g, ok := intersect(free[k], w)
-				if !ok {
-					continue
-				}
-				largest = max(largest, usable(g, align))
-				if at, ok := topDown(g, r.Range.Size, align); ok {
-					free = Subtract(free, []Range{at})
-					return
-				}
+		at, largest, ok := highest(free, windows, r.Range.Size, align)
+		if !ok {
+			failed[i] = largest
+			continue
+		}
+		free = Subtract(free, []Range{at})
+	}
+	return free, failed
+}
+
+// highest returns the highest place in the first window that has room, or
+// the largest piece that any has.
+func highest(free, windows []Range, size, align uint64) (at Range, largest uint64, ok bool) {
+	for _, w := range windows {
+		for k := len(free) - 1; k >= 0; k-- {
+			g, meet := intersect(free[k], w)
+			if !meet {
+				continue
+			}
+			largest = max(largest, usable(g, align))
+			if at, ok = topDown(g, size, align); ok {
+				return at, largest, true
 			}
 		}
-		out[i] = largest
-	})
-	return out
+	}
+	return Range{}, largest, false
 }
 
 func withinWords(ranges []Range) string {

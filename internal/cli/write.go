@@ -11,7 +11,7 @@ import (
 )
 
 // writeFiles writes all files into dir, or none: each goes to a temporary name
-// beside its place first, and only when all are on disk are they renamed. What
+// beside its place first, and only when all are written are they renamed. What
 // stood there before stays until then.
 func writeFiles(dir string, files []emit.File) (err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -55,9 +55,6 @@ func writeTemp(dir string, f emit.File) (string, error) {
 	_, err = t.Write(f.Data)
 	if err == nil {
 		err = t.Chmod(0o644)
-	}
-	if err == nil {
-		err = t.Sync()
 	}
 	if cerr := t.Close(); err == nil {
 		err = cerr

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: MIT
+
+package emit_test
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/heapcfg/emit"
+	"github.com/dmaheap/dmaheap/heapcfg/fdt"
+)
+
+// corpus returns the blobs below the directory that DTB_CORPUS names, such as
+// the boards of a kernel tree ("make dtbs DTC_FLAGS=-@").
+func corpus(t testing.TB) []string {
+	t.Helper()
+	dir := os.Getenv("DTB_CORPUS")
+	if dir == "" {
+		t.Skip("DTB_CORPUS names no directory of .dtb files")
+	}
+	var files []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && filepath.Ext(path) == ".dtb" {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no .dtb files below %s (%v)", dir, err)
+	}
+	return files
+}
+
+// TestBoards does with the hand-made boards what TestCorpus does with real
+// ones.
+func TestBoards(t *testing.T) {
+	files, err := filepath.Glob("testdata/boards/*.dts")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no boards (%v)", err)
+	}
+	for _, name := range files {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			_, blob := compileBase(t, name)
+			board(t, blob)
+		})
+	}
+}
+
+// TestCorpus holds the rules against boards that ship and boot: none of them
+// may be called broken. Each is drawn and imported, and a heap is compiled
+// onto each that has room.
+func TestCorpus(t *testing.T) {
+	compiled := 0
+	files := corpus(t)
+	for _, name := range files {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			if board(t, name) {
+				compiled++
+			}
+		})
+	}
+	t.Logf("%d boards, a heap of 64MiB compiled onto %d", len(files), compiled)
+	if compiled == 0 {
+		t.Error("no board had room for a heap")
+	}
+}
+
+// board runs everything on one blob and reports whether it took a heap.
+func board(t *testing.T, name string) bool {
+	t.Helper()
+	start := time.Now()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := fdt.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := heapcfg.DefaultTarget()
+	l, findings := heapcfg.FromTree(name, tree, target)
+	if l == nil {
+		t.Fatalf("findings: %v", findings)
+	}
+	for _, f := range heapcfg.Lint(l) {
+		if f.Level == heapcfg.Error {
+			t.Errorf("%v: %s; %s [%s]", f.Place, f.Message, f.Fix, f.ID)
+		}
+	}
+	for kind, draw := range map[string]func(*heapcfg.Layout) string{"text": emit.TextMap, "svg": emit.SVGMap, "html": emit.HTMLMap} {
+		if s := draw(l); !strings.Contains(s, "kernel 6.12") {
+			t.Errorf("the %s map has no title:\n%.200s", kind, s)
+		}
+	}
+	imp, findings := heapcfg.ImportTree(name, tree, target)
+	if imp == nil {
+		t.Fatalf("not imported: %v", findings)
+	}
+	if _, findings := heapcfg.Parse("heaps.yaml", imp.YAML); heapcfg.HasErrors(findings) {
+		t.Errorf("the import cannot be read: %v\n%s", findings, imp.YAML)
+	}
+	took := compileOnto(t, name, l, tree)
+	if d := time.Since(start); d > 5*time.Second {
+		t.Errorf("took %v", d)
+	}
+	return took
+}
+
+// compileOnto compiles a heap onto a board and reads the merged tree back.
+func compileOnto(t *testing.T, name string, l *heapcfg.Layout, tree *fdt.Tree) bool {
+	t.Helper()
+	cfg, findings := heapcfg.Parse("heaps.yaml", []byte("version: 1\nheaps:\n- {name: corpus, kind: carveout, size: 64MiB}\n"))
+	if cfg == nil {
+		t.Fatal(findings)
+	}
+	plan, findings := cfg.Plan(l, tree)
+	room := true
+	for _, f := range append(findings, heapcfg.Lint(plan)...) {
+		switch {
+		case f.Level != heapcfg.Error:
+		case f.ID == "ram-unknown" && len(l.Banks) == 0, f.ID == "no-room" && !hasRoom(plan):
+			room = false
+		default:
+			t.Errorf("with a heap: %v: %s [%s]", f.Place, f.Message, f.ID)
+		}
+	}
+	if !room {
+		return false
+	}
+	if _, err := emit.Files("heaps", plan, tree); err != nil {
+		t.Errorf("products: %v", err)
+	}
+	merged, err := emit.Merged("heaps", plan, tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := fdt.Parse(merged.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, _ := heapcfg.FromTree(name, back, cfg.Target)
+	heaps := 0
+	for _, e := range again.Expect() {
+		if strings.HasPrefix(e.Name, "corpus@") && e.Range.Size == 64<<20 {
+			heaps++
+		}
+	}
+	if heaps != 1 {
+		t.Errorf("the merged tree has the heap %d times", heaps)
+	}
+	for _, f := range heapcfg.Lint(again) {
+		if f.Level == heapcfg.Error {
+			t.Errorf("merged: %v: %s [%s]", f.Place, f.Message, f.ID)
+		}
+	}
+	return true
+}
+
+// hasRoom reports, by the plainest arithmetic, whether a 64 MiB carveout fits
+// in any case: an aligned piece of RAM that nothing lies in.
+func hasRoom(l *heapcfg.Layout) bool {
+	var taken []heapcfg.Range
+	for _, o := range l.Occupied {
+		taken = append(taken, o.Range)
+	}
+	need := uint64(64 << 20)
+	for _, r := range l.Regions {
+		if r.Active() && r.Dynamic {
+			need += r.Range.Size // wherever the kernel puts it
+		}
+		if r.Active() && r.Placed() {
+			taken = append(append(taken, r.Range), r.Extra...)
+		}
+	}
+	banks := heapcfg.MergeRanges(l.Banks)
+	for _, free := range heapcfg.Subtract(banks, taken) {
+		base := (uint64(free.Base) + 2<<20 - 1) &^ (2<<20 - 1)
+		if base+need-1 <= uint64(free.Last()) && (l.Cells.Address == 2 || base+need <= 4<<30) {
+			return true
+		}
+	}
+	return false
+}
+
+// largest returns the largest blob of the corpus.
+func largest(t testing.TB) string {
+	t.Helper()
+	best, size := "", int64(0)
+	for _, name := range corpus(t) {
+		if info, err := os.Stat(name); err == nil && info.Size() > size {
+			best, size = name, info.Size()
+		}
+	}
+	return best
+}
+
+// merges returns the two ways to merge the same overlay into the largest
+// board, as programs a person would run.
+func merges(t testing.TB) (ours, theirs func() error) {
+	t.Helper()
+	for _, tool := range []string{"dtc", "fdtoverlay"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip(err)
+		}
+	}
+	dir, base := t.TempDir(), largest(t)
+	run := func(args ...string) error {
+		cmd := exec.Command(args[0], args[1:]...)
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, &out)
+		}
+		return nil
+	}
+	heapctl, config := filepath.Join(dir, "heapctl"), filepath.Join(dir, "heaps.yaml")
+	if err := run("go", "build", "-o", heapctl, "github.com/dmaheap/dmaheap/cmd/heapctl"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config, []byte("version: 1\nheaps:\n- {name: a, kind: carveout, size: 16MiB}\n- {name: b, kind: cma, size: 16MiB}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ours = func() error { return run(heapctl, "compile", config, "--base", base, "--merge", "-q", "-o", dir) }
+	theirs = func() error {
+		if err := run("dtc", "-q", "-@", "-I", "dts", "-O", "dtb", "-o", dir+"/dtc.dtbo", dir+"/heaps.dtso"); err != nil {
+			return err
+		}
+		return run("fdtoverlay", "-i", base, "-o", dir+"/theirs.dtb", dir+"/dtc.dtbo")
+	}
+	if err := ours(); err != nil {
+		t.Fatal(err)
+	}
+	return ours, theirs
+}
+
+// BenchmarkMerge runs both ways side by side. They do not do the same amount of
+// work: heapctl also plans, judges, and writes seven more files.
+func BenchmarkMerge(b *testing.B) {
+	ours, theirs := merges(b)
+	for _, way := range []struct {
+		name string
+		run  func() error
+	}{{"heapctl-compile-merge", ours}, {"dtc-fdtoverlay", theirs}} {
+		b.Run(way.name, func(b *testing.B) {
+			for range b.N {
+				if err := way.run(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
