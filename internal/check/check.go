@@ -160,6 +160,8 @@ func heapChecks() []check {
 		{Def{"mmap-readonly", "a read-only buffer cannot be mapped for writing"}, needMap, (*target).mmapReadOnly},
 		{Def{"sync", "CPU access begins and ends, and wrong flags are refused"}, needMap, (*target).sync},
 		{Def{"zeroed-reuse", "memory is zeroed before it is used again"}, needMap, (*target).zeroedReuse},
+		{Def{"zeroed-process", "memory of a program that died is zeroed before another gets it"}, needMap, (*target).zeroedProcess},
+		{Def{"exporter-death", "a buffer outlives the program that allocated it"}, needMap, (*target).exporterDeath},
 		{Def{"no-alias", "no two live buffers share a byte"}, needMap, (*target).noAlias},
 		{Def{"fd-pass", "a buffer survives being passed on and its first owner closing it"}, needOpen, (*target).fdPass},
 		{Def{"alloc-largest", "one buffer as large as the region allows"}, needWhole, (*target).allocLargest},

@@ -171,7 +171,7 @@ func TestFaultyKernel(t *testing.T) {
 		{"sizes not rounded", faults{oddSize: true}, "alloc-page"},
 		{"wrong arguments taken", faults{takeAll: true}, "bad-args"},
 		{"one struct size", faults{oneStruct: true}, "struct-size"},
-		{"lost with the first descriptor", faults{freeOnClose: true}, "fd-pass"},
+		{"lost with the first descriptor", faults{freeOnClose: true}, "exporter-death"},
 		{"descriptors leak", faults{leakFD: true}, "fd-leak"},
 		{"no memory", faults{noMemory: true}, "alloc-page"},
 		{"largest block too small", faults{small: videoSize / 2}, "alloc-largest"},
@@ -299,6 +299,9 @@ func TestFaultyBoard(t *testing.T) {
 		{name: "region could not be reserved", change: clearHeap,
 			log:  "OF: reserved mem: failed to reserve memory for node 'video@54000000': base 0x0000000054000000, size 2 MiB",
 			want: "heap-present", says: "could not reserve", exit: 1},
+		{name: "rejected by its driver", change: clearHeap,
+			log:  "dma_heap: video@54000000: no heap: 0x54000000+0x200000 overlaps heap npu@54100000; correct 'reg'",
+			want: "heap-present", says: "the driver rejected the region: 0x54000000+0x200000 overlaps", advice: "correct 'reg'", exit: 1},
 		{name: "the node is missing in a container", change: func(m sysinfotest.FS) {
 			clearHeap(m)
 			m.File(".dockerenv", "")

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/dmaheap/dmaheap/dmaheap"
@@ -17,6 +19,10 @@ type Device interface {
 	Open(name string) (Heap, error)
 	// OpenFiles returns how many descriptors this process has open.
 	OpenFiles() (int, error)
+	// Child has another process allocate a buffer, fill it with the pattern
+	// of the seed and die. It returns the buffer, which outlived it, or nil
+	// on a kernel that cannot pass one on.
+	Child(heap string, size, seed uint64) (Buffer, error)
 }
 
 // A Heap is an open heap.
@@ -50,7 +56,11 @@ type Mapping interface {
 }
 
 // Kernel is the Device of the running kernel.
-type Kernel struct{}
+type Kernel struct {
+	// Hold is the command line, without its last argument, by which this
+	// program runs the function Hold. Without it there are no children.
+	Hold []string
+}
 
 // Open opens a heap below /dev/dma_heap.
 func (Kernel) Open(name string) (Heap, error) {
@@ -70,6 +80,92 @@ func (Kernel) OpenFiles() (int, error) {
 	defer d.Close()
 	names, err := d.Readdirnames(-1)
 	return len(names) - 1, err
+}
+
+// errNoChild is returned by Child where no command line for one is known.
+var errNoChild = errors.New("this program cannot start itself")
+
+// Child starts this program once more.
+func (k Kernel) Child(heap string, size, seed uint64) (Buffer, error) {
+	if len(k.Hold) == 0 {
+		return nil, errNoChild
+	}
+	mine, theirs, err := socketPair()
+	sockets := err == nil
+	if !sockets && !errors.Is(err, syscall.ENOSYS) && !errors.Is(err, syscall.EAFNOSUPPORT) {
+		return nil, err
+	}
+	files := []*os.File{nil, nil, os.Stderr}
+	if sockets {
+		defer mine.Close()
+		files = append(files, theirs)
+	}
+	argv := append(append([]string{}, k.Hold...), fmt.Sprintf("%s:%d:%d", heap, size, seed))
+	child, err := os.StartProcess("/proc/self/exe", argv, &os.ProcAttr{Files: files})
+	if sockets {
+		theirs.Close() // so that a child that died is the end of the stream
+	}
+	if err != nil {
+		return nil, err
+	}
+	var b *dmaheap.Buffer
+	var received error
+	if sockets {
+		b, received = dmaheap.Receive(mine)
+		_ = child.Kill() // it waits for this, its buffer still open
+	}
+	state, err := child.Wait()
+	switch {
+	case received != nil:
+		return nil, received
+	case err != nil:
+		return nil, err
+	case !sockets && !state.Success():
+		return nil, fmt.Errorf("the child ended with %v", state)
+	case !sockets:
+		return nil, nil
+	}
+	return kernelBuffer{b}, nil
+}
+
+// Hold is what the child of Child does: "heap:size:seed" says which buffer to
+// fill. It passes the buffer on through descriptor 3 where there is one, and
+// waits to be killed.
+func Hold(spec string) error {
+	last := strings.LastIndexByte(spec, ':')
+	middle := strings.LastIndexByte(spec[:max(last, 0)], ':')
+	if middle < 0 {
+		return fmt.Errorf("%q is not heap:size:seed", spec)
+	}
+	size, err1 := strconv.ParseUint(spec[middle+1:last], 10, 64)
+	seed, err2 := strconv.ParseUint(spec[last+1:], 10, 64)
+	if err1 != nil || err2 != nil {
+		return fmt.Errorf("%q is not heap:size:seed", spec)
+	}
+	h, err := dmaheap.Open(spec[:middle])
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	b, err := h.Alloc(size)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if err := fill(kernelBuffer{b}, seed); err != nil {
+		return err
+	}
+	socket := os.NewFile(3, "socket")
+	fi, err := socket.Stat()
+	if err != nil || fi.Mode()&os.ModeSocket == 0 {
+		return nil
+	}
+	if err := dmaheap.Send(socket, b); err != nil {
+		return err
+	}
+	// The parent kills this process. Should it die first, the read ends.
+	_, _ = socket.Read(make([]byte, 1))
+	return nil
 }
 
 type kernelHeap struct{ *dmaheap.Heap }

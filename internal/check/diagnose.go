@@ -168,8 +168,7 @@ func (r *run) saidInLog(e heapcfg.Expected) (*outcome, bool) {
 			o := fail("%s", p.cause)
 			advice := p.advice
 			if p.cause == "" {
-				o = fail("the driver told the reason: %s", line)
-				advice = "do what the message says, or see kernel-patches/README.md"
+				o, advice = driverSaid(line, node, p.part)
 			}
 			if strings.Contains(advice, "%s") {
 				advice = fmt.Sprintf(advice, heapcfg.FormatSize(r.board.Target().CMAAlign()))
@@ -178,6 +177,20 @@ func (r *run) saidInLog(e heapcfg.Expected) (*outcome, bool) {
 		}
 	}
 	return nil, false
+}
+
+// driverSaid splits what the heap drivers of the project print: the region,
+// "no heap", what is wrong, and after a semicolon what to do.
+func driverSaid(line, node, part string) (*outcome, string) {
+	_, reason, _ := strings.Cut(line, part)
+	reason, advice, _ := strings.Cut(strings.TrimSpace(reason), "; ")
+	if reason == "" {
+		reason = line
+	}
+	if advice == "" {
+		advice = "correct the node " + node + " in /reserved-memory"
+	}
+	return fail("the driver rejected the region: %s", reason), advice
 }
 
 // aligned reports whether the live region satisfies the CMA alignment, so that

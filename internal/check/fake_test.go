@@ -69,6 +69,26 @@ func (k *fakeKernel) Open(name string) (Heap, error) {
 
 func (k *fakeKernel) OpenFiles() (int, error) { return k.files, nil }
 
+func (k *fakeKernel) Child(heap string, size, seed uint64) (Buffer, error) {
+	h, err := k.Open(heap)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	b, err := h.AllocFlags(size, dmaheap.ReadWrite, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	if err := fill(b, seed); err != nil {
+		return nil, err
+	}
+	if k.f.noSockets {
+		return nil, nil
+	}
+	return b.Dup()
+}
+
 type fakeHeap struct{ k *fakeKernel }
 
 func (h *fakeHeap) Close() error { h.k.files--; return nil }

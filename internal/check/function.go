@@ -458,6 +458,62 @@ func (t *target) smallReuse() *outcome {
 	return nil
 }
 
+// child runs fn on the buffer that a process left which is dead by now.
+func (t *target) child(seed uint64, fn func(n uint64, b Buffer) *outcome) *outcome {
+	n := t.share()
+	b, err := t.dev.Child(t.exp.Name, n, seed)
+	if errors.Is(err, errNoChild) {
+		return skip("%v", err)
+	}
+	if err != nil {
+		return fail("another process cannot allocate: %v", err).
+			because("a buffer of "+size(n), errText(err), "DMA_HEAP_IOCTL_ALLOC on "+t.node.Path()+" in a child").
+			advise("see dmesg; a child has the rights of its parent, so what works here must work there")
+	}
+	if b != nil {
+		defer b.Close()
+	}
+	return fn(n, b)
+}
+
+func (t *target) exporterDeath() *outcome {
+	const seed = 7
+	return t.child(seed, func(n uint64, b Buffer) *outcome {
+		if b == nil {
+			return skip("this kernel has no unix sockets to pass a buffer through")
+		}
+		bad, err := verify(b, seed)
+		switch {
+		case err != nil:
+			return mapFailed(b, err)
+		case bad >= 0:
+			return fail("the buffer lost its bytes when the program that allocated it was killed").
+				because("the bytes that were written", fmt.Sprintf("other bytes from offset %#x on", bad), "mmap of the passed dma-buf").
+				advise("the driver frees memory with its first user, not with the last descriptor")
+		}
+		return pass("%s intact after the program that allocated it was killed", size(b.Size()))
+	})
+}
+
+func (t *target) zeroedProcess() *outcome {
+	const seed = 8
+	var left uint64
+	o := t.child(seed, func(n uint64, _ Buffer) *outcome { left = n; return nil })
+	if o != nil {
+		return o
+	}
+	return t.withBuffer(left, func(b Buffer) *outcome {
+		at, err := firstNonZero(b)
+		switch {
+		case err != nil:
+			return mapFailed(b, err)
+		case at >= 0:
+			return t.dirty(uint64(at), "a buffer taken after another program died")
+		}
+		return pass("%s after a program that had filled as much was killed", size(b.Size()))
+	})
+}
+
 // noAlias writes a pattern of its own into each of many live buffers, and only
 // then looks at them.
 func (t *target) noAlias() *outcome {

@@ -5,6 +5,7 @@ package check
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
@@ -19,6 +20,9 @@ func (t *target) size() *outcome {
 	}
 	if !u.Size.Known() {
 		return skip("this kernel does not tell the size of the heap; --full measures it")
+	}
+	if why := t.replaced(); why != "" {
+		return skip("%s", why)
 	}
 	want, got := t.exp.Range.Size, u.Size.Value
 	o := pass("%s", heapcfg.FormatSize(got))
@@ -50,6 +54,15 @@ func (t *target) cmaParam() (string, bool) {
 	return t.board.Param("cma")
 }
 
+// replaced tells why this heap has other memory than was meant: the region it
+// shares has no heap, so the kernel made a default area of its own.
+func (t *target) replaced() string {
+	if t.exp.SharedWith == "" || slices.ContainsFunc(t.nodes, func(n sysinfo.Node) bool { return n.Name == t.exp.SharedWith }) {
+		return ""
+	}
+	return "the kernel made another default area, because " + t.exp.SharedWith + " is missing"
+}
+
 // place looks for the heap's memory where it was meant to be.
 func (t *target) place() *outcome {
 	if t.exp.Dynamic || t.exp.Range.Size == 0 {
@@ -57,6 +70,9 @@ func (t *target) place() *outcome {
 	}
 	if cma, ok := t.cmaParam(); ok {
 		return skip("cma=%s on the kernel command line chooses the place of this heap", cma)
+	}
+	if why := t.replaced(); why != "" {
+		return skip("%s", why)
 	}
 	if b := t.usage.Base; b.Known() && b.Value != uint64(t.exp.Range.Base) {
 		return fail("the heap lies at %v, not at %v", heapcfg.Addr(b.Value), t.exp.Range.Base).
