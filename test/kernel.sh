@@ -77,6 +77,19 @@ elapsed() {
 	fi
 }
 
+# grouped LOG COMMAND... starts a command in a process group of its own, as $job.
+# Ending make alone would leave the makes and compilers below it at work.
+job=
+grouped() {
+	local log=$1
+	shift
+	set -m
+	"$@" >"$log" 2>&1 </dev/null &
+	job=$!
+	set +m
+}
+trap '[ -z "$job" ] || kill -TERM -- "-$job" 2>/dev/null; exit 130' INT TERM HUP
+
 # run_logged LABEL LOG TOTAL COMMAND... runs a long command into a log and counts
 # the files it makes: one line that moves on a terminal, a plain line now and
 # then anywhere else. TOTAL is how many the last full run took, 0 for unknown.
@@ -85,11 +98,9 @@ run_logged() {
 	shift 3
 	[ "$total" -eq 0 ] || of="/~$total"
 	start=$(date +%s)
-	"$@" >"$log" 2>&1 </dev/null &
-	pid=$!
-	# Background jobs of a script ignore the terminal's interrupt.
-	trap 'kill -TERM $pid 2>/dev/null; wait $pid 2>/dev/null; exit 130' INT TERM
-	while kill -0 $pid 2>/dev/null; do
+	grouped "$log" "$@"
+	pid=$job
+	while kill -0 "$pid" 2>/dev/null; do
 		now=$(date +%s)
 		done_=$(grep -cE '^  (CC|AS|LD|AR|HOSTCC|HOSTLD|UNPACK) ' "$log" || true)
 		if [ -t 2 ]; then
@@ -100,8 +111,8 @@ run_logged() {
 		fi
 		sleep 0.5
 	done
-	wait $pid || rc=$?
-	trap - INT TERM
+	wait "$pid" || rc=$?
+	job=
 	[ ! -t 2 ] || printf '\r\033[K' >&2
 	if [ $rc -ne 0 ]; then
 		grep -nE 'error:|Error [0-9]|undefined reference' "$log" | head -n 10 >&2 || true
@@ -400,13 +411,15 @@ if [ ! -e "$obj/vmlinux" ]; then
 	first=yes
 fi
 
-(
-	cd "$src"
-	scripts/kconfig/merge_config.sh -n -O "$obj" "${configs[@]}"
-) >"$work/config.log" 2>&1 || {
+configure() {
+	cd "$src" && scripts/kconfig/merge_config.sh -n -O "$obj" "${configs[@]}"
+}
+grouped "$work/config.log" configure
+wait "$job" || {
 	tail -n 20 "$work/config.log" >&2
 	fail 3 "merging the configuration failed, see $work/config.log"
 }
+job=
 check_config "$obj/.config"
 run_logged "$label, ${#patches[@]} patch(es)" "$work/build.log" "$total" \
 	make -C "$src" "O=$obj" "-j$jobs" Image
