@@ -133,6 +133,12 @@ func (b *Buffer) Begin(access Access) error { return b.sync(access, syncStart) }
 // End closes what Begin opened.
 func (b *Buffer) End(access Access) error { return b.sync(access, syncEnd) }
 
+// ImportDRM has a DRM device, a node below /dev/dri, import the buffer and let
+// go of it at once. That tells whether the device can use memory of the heap;
+// a driver without an IOMMU refuses what is scattered. Opening a card node, and
+// not a render node, takes the device's mastership for that moment.
+func (b *Buffer) ImportDRM(path string) error { return b.importDRM(path) }
+
 // Close gives up the descriptor. The memory returns to the heap when nothing
 // else holds the buffer: no exported descriptor, mapping or device.
 func (b *Buffer) Close() error { return closeFile(b.file) }

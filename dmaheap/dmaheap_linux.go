@@ -261,6 +261,39 @@ func (b *Buffer) probe(f Feature) error {
 	return &Error{Op: OpProbe + " " + f.String(), Heap: b.heap, Kind: kind, Err: err}
 }
 
+func (b *Buffer) importDRM(path string) error {
+	fail := func(kind, err error) error {
+		return &Error{Op: OpImport + " into " + path, Heap: b.heap, Size: b.size, Kind: kind, Err: err}
+	}
+	dev, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrPermission) {
+		return fail(ErrPermission, unix.EACCES)
+	}
+	if err != nil {
+		return fail(nil, err)
+	}
+	defer dev.Close()
+	var prime primeHandle
+	err = control(b.file, func(fd uintptr) error {
+		prime.fd = int32(fd)
+		return control(dev, func(d uintptr) error { return ioctl(d, ioctlPrimeImport(), unsafe.Pointer(&prime)) })
+	})
+	switch {
+	case errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
+		return fail(ErrUnsupported, err)
+	case errors.Is(err, ErrClosed):
+		return fail(ErrClosed, nil)
+	case err != nil:
+		return fail(nil, err)
+	}
+	shut := gemClose{handle: prime.handle}
+	err = control(dev, func(d uintptr) error { return ioctl(d, ioctlGEMClose(), unsafe.Pointer(&shut)) })
+	if err != nil {
+		return fail(nil, err)
+	}
+	return nil
+}
+
 func (b *Buffer) fail(op string, err error) error {
 	e := &Error{Op: op, Heap: b.heap, Err: err}
 	switch {

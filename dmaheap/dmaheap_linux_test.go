@@ -32,6 +32,8 @@ func TestIoctlNumbers(t *testing.T) {
 		{"DMA_BUF_IOCTL_SYNC", ioctlSync(), 0x40086200},
 		{"DMA_BUF_SET_NAME", ioctlSetName(), setName},
 		{"DMA_BUF_IOCTL_EXPORT_SYNC_FILE", ioctlExportSyncFile(), 0xc0086202},
+		{"DRM_IOCTL_PRIME_FD_TO_HANDLE", ioctlPrimeImport(), 0xc00c642e},
+		{"DRM_IOCTL_GEM_CLOSE", ioctlGEMClose(), 0x40086409},
 	} {
 		if tt.got != tt.want {
 			t.Errorf("%s = %#x, want %#x", tt.name, tt.got, tt.want)
@@ -256,6 +258,28 @@ func TestHeapPassing(t *testing.T) {
 		defer got.Close()
 		if got.Size() != b.Size() {
 			t.Errorf("the received buffer has %d bytes, want %d", got.Size(), b.Size())
+		}
+	})
+}
+
+func TestHeapImportDRM(t *testing.T) {
+	nodes, err := filepath.Glob("/dev/dri/renderD*")
+	if err != nil || len(nodes) == 0 {
+		t.Skip("no render node")
+	}
+	eachHeap(t, func(t *testing.T, h *Heap) {
+		b, err := h.Alloc(1 << 20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		for _, node := range nodes {
+			if err := b.ImportDRM(node); err != nil {
+				t.Logf("%s: %v", node, err)
+			}
+		}
+		if err := b.ImportDRM("/dev/null"); !errors.Is(err, ErrUnsupported) {
+			t.Errorf("ImportDRM(/dev/null) = %v, want %v", err, ErrUnsupported)
 		}
 	})
 }

@@ -35,6 +35,7 @@ func (b *Buffer) export() (*os.File, error) { return nil, unsupported(OpExport, 
 func (b *Buffer) setName(string) error      { return unsupported(OpSetName, b.heap) }
 func (b *Buffer) name() (string, error)     { return "", unsupported(OpName, b.heap) }
 func (b *Buffer) sync(Access, uint64) error { return unsupported(OpSync, b.heap) }
+func (b *Buffer) importDRM(string) error    { return unsupported(OpImport, b.heap) }
 func (b *Buffer) probe(Feature) error       { return unsupported(OpProbe, b.heap) }
 func (b *Buffer) mapRange(_, _ uint64, _ Access) (*Mapping, error) {
 	return nil, unsupported(OpMap, b.heap)

@@ -24,6 +24,19 @@ type exportSyncFileData struct {
 	fd    int32
 }
 
+// primeHandle is struct drm_prime_handle, and gemClose struct drm_gem_close,
+// of include/uapi/drm/drm.h.
+type primeHandle struct {
+	handle uint32
+	flags  uint32
+	fd     int32
+}
+
+type gemClose struct {
+	handle uint32
+	pad    uint32
+}
+
 // The kernel reads these structs by offset, so a compiler that laid them out
 // otherwise must not get past here: an array of negative length, or one of
 // another length than 0, does not compile.
@@ -40,6 +53,10 @@ var (
 	_ [unsafe.Sizeof(syncData{}) - 8]byte
 	_ [8 - unsafe.Sizeof(exportSyncFileData{})]byte
 	_ [unsafe.Sizeof(exportSyncFileData{}) - 8]byte
+	_ [12 - unsafe.Sizeof(primeHandle{})]byte
+	_ [unsafe.Sizeof(primeHandle{}) - 12]byte
+	_ [8 - unsafe.Sizeof(gemClose{})]byte
+	_ [unsafe.Sizeof(gemClose{}) - 8]byte
 )
 
 // iow and iowr build an ioctl number as _IOW and _IOWR do.
@@ -54,6 +71,9 @@ func ioctlAlloc() uint32          { return allocRequest(unsafe.Sizeof(allocation
 func ioctlSync() uint32           { return iow('b', 0, unsafe.Sizeof(syncData{})) }
 func ioctlSetName() uint32        { return iow('b', 1, unsafe.Sizeof(uintptr(0))) }
 func ioctlExportSyncFile() uint32 { return iowr('b', 2, unsafe.Sizeof(exportSyncFileData{})) }
+
+func ioctlPrimeImport() uint32 { return iowr('d', 0x2e, unsafe.Sizeof(primeHandle{})) }
+func ioctlGEMClose() uint32    { return iow('d', 0x09, unsafe.Sizeof(gemClose{})) }
 
 // Flags of struct dma_buf_sync. The bits for read and write are those of
 // Access.
