@@ -39,6 +39,8 @@ type Options struct {
 	Heaps []string // only these, by node name or short name
 	// Profiles are the programs whose search for a heap is followed.
 	Profiles []string
+	// Import has the devices of the board import a buffer of each heap.
+	Import bool
 	// Patience bounds one check; 0 takes 90 seconds.
 	Patience time.Duration
 }
@@ -164,6 +166,7 @@ func heapChecks() []check {
 		{Def{"exporter-death", "a buffer outlives the program that allocated it"}, needMap, (*target).exporterDeath},
 		{Def{"no-alias", "no two live buffers share a byte"}, needMap, (*target).noAlias},
 		{Def{"fd-pass", "a buffer survives being passed on and its first owner closing it"}, needOpen, (*target).fdPass},
+		{Def{"import-drm", "which display and render devices can import from the heap (--import)"}, needOpen, (*target).importDRM},
 		{Def{"alloc-largest", "one buffer as large as the region allows"}, needWhole, (*target).allocLargest},
 		{Def{"alloc-exhaust", "exhaustion gives ENOMEM, and everything comes back"}, needWhole, (*target).allocExhaust},
 		{Def{"fd-leak", "no descriptor was left open"}, needOpen, (*target).fdLeak},
@@ -377,6 +380,8 @@ func (t *target) applies(c check) bool {
 		return t.exp.Kind != heapcfg.System
 	case "mmap-refused":
 		return deviceOnly
+	case "import-drm":
+		return t.o.Import
 	}
 	return c.needs != needMap || !deviceOnly
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -141,7 +142,7 @@ func TestHealthyBoard(t *testing.T) {
 			ran[x.ID] = true
 		}
 		for _, d := range Defs() {
-			if !ran[d.ID] && d.ID != "mmap-refused" {
+			if !ran[d.ID] && d.ID != "mmap-refused" && d.ID != "import-drm" {
 				t.Errorf("full %v: the check %s did not run", full, d.ID)
 			}
 		}
@@ -557,6 +558,43 @@ func TestProfiles(t *testing.T) {
 		}
 		if x.Status != report.Pass && x.Advice == "" {
 			t.Errorf("%s: %s without advice", tt.profile, x.Message)
+		}
+	}
+}
+
+func TestImport(t *testing.T) {
+	einval := &dmaheap.Error{Op: dmaheap.OpImport, Err: syscall.EINVAL}
+	barred := &dmaheap.Error{Op: dmaheap.OpImport, Kind: dmaheap.ErrPermission, Err: syscall.EACCES}
+	for _, tt := range []struct {
+		name string
+		errs map[string]error
+		want report.Status
+		says string
+	}{
+		{"all", nil, report.Pass, "can import: renderD128 (v3d), card1"},
+		{"one", map[string]error{"/dev/dri/card1": einval}, report.Pass, "cannot: card1: invalid argument"},
+		{"none", map[string]error{"/dev/dri/card1": einval, "/dev/dri/renderD128": einval}, report.Warn, "no device can import"},
+		{"no rights", map[string]error{"/dev/dri/card1": barred, "/dev/dri/renderD128": barred}, report.Skip, "may not open"},
+	} {
+		m := videoBoard()
+		for node, parent := range map[string]string{"card0": "../../gpu", "renderD128": "../../gpu", "card1": "../../display"} {
+			m.Device("dev/dri/"+node, 0o660, sysinfo.Owner{})
+			m.Link("sys/class/drm/"+node+"/device", parent)
+		}
+		// fstest has no links in the middle of a path for ReadLink.
+		m.Link("sys/class/drm/renderD128/device/driver", "../../bus/platform/drivers/v3d")
+		r := setup{fs: m, dev: newFakeKernel(videoSize, faults{importErr: tt.errs}), o: Options{Import: true}}.run(t)
+		found := false
+		for _, x := range r.Results {
+			if x.ID == "import-drm" {
+				found = true
+				if x.Status != tt.want || !strings.Contains(x.Message, tt.says) || strings.Contains(x.Message, "card0") {
+					t.Errorf("%s: %s %s; want %s with %q and without card0", tt.name, x.Status, x.Message, tt.want, tt.says)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("%s: import-drm did not run", tt.name)
 		}
 	}
 }

@@ -44,6 +44,8 @@ type Buffer interface {
 	// at the other end. The error wraps errNoSockets where the kernel has
 	// none.
 	Pass() (Buffer, error)
+	// ImportDRM has a device below /dev/dri import the buffer for a moment.
+	ImportDRM(path string) error
 	// Dup returns the buffer behind a second descriptor.
 	Dup() (Buffer, error)
 	Close() error

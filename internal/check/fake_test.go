@@ -38,6 +38,7 @@ type faults struct {
 	noSockets    bool
 	fault        bool // touching mapped memory faults
 	hang         bool // sync never returns
+	importErr    map[string]error
 }
 
 // fakeKernel is a Device whose heap has its memory in a slice.
@@ -283,6 +284,13 @@ func (b *fakeBuffer) Pass() (Buffer, error) {
 		return nil, errNoSockets
 	}
 	return b.Dup()
+}
+
+func (b *fakeBuffer) ImportDRM(path string) error {
+	if err := b.k.f.importErr[path]; err != nil {
+		return err
+	}
+	return nil
 }
 
 type fakeMapping struct {

@@ -33,6 +33,7 @@ type checkFlags struct {
 	quick   bool
 	heaps   []string
 	profile []string
+	imports bool
 	root    string
 	verbose bool
 	list    bool
@@ -78,6 +79,7 @@ Exit codes:
 	fl.BoolVar(&f.quick, "quick", false, "take a quarter at most, and let running users be (the default)")
 	fl.StringArrayVar(&f.heaps, "heap", nil, "check this heap only, by node name or short name (may be repeated)")
 	fl.StringArrayVar(&f.profile, "profile", nil, "say whether this program will find a heap it can use (may be repeated): "+strings.Join(check.ProfileNames(), ", "))
+	fl.BoolVar(&f.imports, "import", false, "say which display and render devices can import from each heap")
 	fl.StringVar(&f.root, "root", "/", "examine a copy of a board's files below this directory; memory is not tested then")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "show also what was read without trouble")
 	fl.BoolVar(&f.list, "list-checks", false, "list the checks and what each is about")
@@ -128,7 +130,7 @@ func (f *checkFlags) run(ctx context.Context, env *Env, args []string) error {
 	if f.full && f.root == "/" {
 		fmt.Fprintln(env.Stderr, "heapctl: a full check takes all memory of every heap for a moment")
 	}
-	r, err := check.Run(ctx, board, check.Kernel{Hold: []string{"heapctl", "check", "--hold"}}, lock, check.Options{Full: f.full, Heaps: f.heaps, Profiles: f.profile}, head, emit)
+	r, err := check.Run(ctx, board, check.Kernel{Hold: []string{"heapctl", "check", "--hold"}}, lock, check.Options{Full: f.full, Heaps: f.heaps, Profiles: f.profile, Import: f.imports}, head, emit)
 	if err != nil {
 		return usagef("%v", err)
 	}
