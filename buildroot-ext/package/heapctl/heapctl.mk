@@ -56,10 +56,8 @@ HOST_HEAPCTL_LDFLAGS = $(HEAPCTL_LDFLAGS)
 # release tarball has its vendor directory, and needs no network.
 define HEAPCTL_VENDOR
 	if [ ! -e $(@D)/vendor/modules.txt ]; then \
-		user_proxy="$${GOPROXY}"; \
-		cd $(@D) && $(HOST_GO_HOST_ENV) \
-			GOFLAGS=-mod=mod GOPROXY="$${user_proxy}" \
-			$(GO_BIN) mod vendor -modcacherw || { \
+		cd $(@D) && $(filter-out GOPROXY=off,$(HOST_GO_HOST_ENV)) \
+			GOFLAGS=-mod=mod $(GO_BIN) mod vendor -modcacherw || { \
 			echo "ERROR: heapctl: the Go modules could not be fetched."; \
 			echo "Set GOPROXY to a proxy this machine reaches, or build from a"; \
 			echo "release tarball (make dist), which holds them."; \
@@ -82,6 +80,13 @@ define HEAPCTL_SAVE_VENDOR
 endef
 HEAPCTL_POST_LEGAL_INFO_HOOKS += HEAPCTL_SAVE_VENDOR
 HOST_HEAPCTL_POST_LEGAL_INFO_HOOKS += HEAPCTL_SAVE_VENDOR
+
+# Once the target package is evaluated its site looks like a source directory of
+# the user's, which the host package would inherit, and lose its version. Only
+# what the user really set is handed on.
+ifeq ($(HOST_HEAPCTL_OVERRIDE_SRCDIR),)
+HOST_HEAPCTL_OVERRIDE_SRCDIR := $(HEAPCTL_OVERRIDE_SRCDIR)
+endif
 
 $(eval $(golang-package))
 $(eval $(host-golang-package))
