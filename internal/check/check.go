@@ -135,6 +135,7 @@ var (
 	defSupported  = Def{"heaps-supported", "the kernel has DMA-BUF heaps"}
 	defTree       = Def{"tree-matches", "the kernel was booted with the device tree that was meant"}
 	defUnexpected = Def{"heap-unexpected", "there is no heap that nobody asked for"}
+	defRules      = Def{"tree-rules", "the live device tree breaks no rule of the compiler"}
 	defPresent    = Def{"heap-present", "the heap exists under its name"}
 )
 
@@ -175,7 +176,7 @@ func heapChecks() []check {
 
 // Defs returns all checks in the order of a run, for help and documentation.
 func Defs() []Def {
-	out := []Def{defSupported, defTree, defPresent}
+	out := []Def{defSupported, defTree, defRules, defPresent}
 	for _, c := range heapChecks() {
 		out = append(out, c.Def)
 	}
@@ -208,6 +209,7 @@ func Run(ctx context.Context, board *sysinfo.Board, dev Device, lock *heapcfg.Lo
 	r.liveLayout()
 	if r.supported(nodesErr) {
 		r.treeMatches()
+		r.treeRules()
 		r.heaps()
 		r.unexpected()
 	}

@@ -165,6 +165,51 @@ func (r *run) compareTrees() *outcome {
 	return pass("all %d regions of %s are in the live device tree", len(wanted), r.lock.Config)
 }
 
+// treeRules asks the compiler's rules about the live device tree. What the
+// kernel confirmed in its log is a failure; the rest is a warning, since the
+// board did boot.
+func (r *run) treeRules() {
+	if r.layout == nil || len(r.o.Heaps) > 0 {
+		return
+	}
+	start := time.Now()
+	r.put(defRules, "", r.brokenRules(), time.Since(start))
+}
+
+func (r *run) brokenRules() *outcome {
+	lines, _ := r.board.Log()
+	for i, line := range lines {
+		if !strings.Contains(line, "OVERLAP DETECTED!") {
+			continue
+		}
+		if i+1 < len(lines) && strings.Contains(lines[i+1], "overlaps with") {
+			line = lines[i+1] // the kernel breaks the line after the exclamation mark
+		}
+		return fail("the kernel found regions that overlap: %s", line).
+			because("regions apart from each other", fmt.Sprintf("%q", line), "dmesg").
+			advise("move one of them in heaps.yaml or in the base tree; the kernel hands the shared pages out twice")
+	}
+	n := 0
+	var first heapcfg.Finding
+	for _, f := range heapcfg.Lint(r.layout) {
+		if f.Level != heapcfg.Error {
+			continue
+		}
+		if n == 0 {
+			first = f
+		}
+		n++
+	}
+	if n == 0 {
+		return pass("%d regions keep all rules", len(r.layout.Regions))
+	}
+	more := ""
+	if n > 1 {
+		more = fmt.Sprintf(" (and %d more)", n-1)
+	}
+	return warn("%s%s", first.Message, more).because("", "the rule "+first.ID+" is broken", first.Place.String()).advise("%s", first.Fix)
+}
+
 const overlayAdvice = "apply the .dtbo in the boot loader, before the kernel starts; the kernel reserves nothing for overlays applied later.\n" +
 	"U-Boot: fdt addr ${fdt_addr_r}; fdt resize 8192; fdt apply ${fdtoverlay_addr_r}\n" +
 	"or at build time: fdtoverlay -i base.dtb -o board.dtb heaps.dtbo"

@@ -176,7 +176,7 @@ func (f *checkFlags) expectation(env *Env, board *sysinfo.Board, args []string) 
 	}
 	lock, err := heapcfg.ParseLock(data)
 	if err != nil {
-		return nil, "", usagef("%s: %v", name, err)
+		return nil, "", usagef("%s: %v; \"heapctl compile\" writes it beside the overlay", name, err)
 	}
 	return lock, name, nil
 }
