@@ -52,13 +52,17 @@ HOST_HEAPCTL_LDFLAGS = $(HEAPCTL_LDFLAGS)
 
 # Buildroot vendors Go modules in its download step, which a local site does
 # not have. So a checkout vendors here, once, before the build is cut off from
-# the network; GOPROXY and the like are those of the user's environment. A
+# the network. GOPROXY and the like are the user's own; Buildroot's Go comes
+# without go.env, so where nothing is said it is as in Buildroot's downloads. A
 # release tarball has its vendor directory, and needs no network.
+HEAPCTL_GO = $(filter-out GOPROXY=off,$(HOST_GO_HOST_ENV)) GOFLAGS=-mod=mod $(GO_BIN)
 define HEAPCTL_VENDOR
 	if [ ! -e $(@D)/vendor/modules.txt ]; then \
-		cd $(@D) && $(filter-out GOPROXY=off,$(HOST_GO_HOST_ENV)) \
-			GOFLAGS=-mod=mod $(GO_BIN) mod vendor -modcacherw || { \
-			echo "ERROR: heapctl: the Go modules could not be fetched."; \
+		cd $(@D); \
+		proxy=$$($(HEAPCTL_GO) env GOPROXY); \
+		export GOPROXY=$${proxy:-direct}; \
+		$(HEAPCTL_GO) mod vendor -modcacherw || { \
+			echo "ERROR: heapctl: no Go modules through GOPROXY=$${GOPROXY}."; \
 			echo "Set GOPROXY to a proxy this machine reaches, or build from a"; \
 			echo "release tarball (make dist), which holds them."; \
 			exit 1; \
