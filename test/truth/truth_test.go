@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: MIT
+
+// Package truth holds the rules against kernels. Each layout is judged by the
+// rules and booted, and both verdicts are compared with what is written down
+// here: a rule that the kernel contradicts is wrong.
+//
+// Kernel, settings and skipping are those of test/vm.
+package truth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/heapcfg/fdt"
+	"github.com/dmaheap/dmaheap/internal/vmtest"
+	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
+	"github.com/dmaheap/dmaheap/test/rig"
+)
+
+// bench is what all layouts need and is made once.
+type bench struct {
+	*rig.Rig
+	base    *fdt.Tree
+	heapctl string
+	image   string
+	kernel  heapcfg.Version
+}
+
+func setup(t *testing.T) *bench {
+	t.Helper()
+	mode := os.Getenv("DMAHEAP_VM")
+	if mode == "skip" {
+		t.Skip("DMAHEAP_VM=skip")
+	}
+	b, err := build(t.TempDir(), mode == "require")
+	switch {
+	case err == nil:
+		return b
+	case mode == "require":
+		t.Fatalf("DMAHEAP_VM=require, but: %v", err)
+	default:
+		t.Skipf("%v; `make kernel` builds it", err)
+	}
+	return nil
+}
+
+func build(dir string, mayTakeLong bool) (*bench, error) {
+	ctx := context.Background()
+	if _, err := exec.LookPath(vmtest.DefaultQEMU); err != nil {
+		return nil, err
+	}
+	r, err := rig.New(os.Stderr)
+	if err != nil {
+		return nil, err
+	}
+	b := &bench{Rig: r}
+	host, err := r.Host(ctx, "cmd/heapctl")
+	if err != nil {
+		return nil, err
+	}
+	if b.heapctl, err = r.Guest(ctx, "cmd/heapctl"); err != nil {
+		return nil, err
+	}
+	dtb := filepath.Join(dir, "virt.dtb")
+	if err := r.DumpDTB(ctx, dtb, vmtest.DefaultMemMiB); err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(dtb)
+	if err != nil {
+		return nil, err
+	}
+	if b.base, err = fdt.Parse(data); err != nil {
+		return nil, err
+	}
+	// The kernel of the demo: it has every heap of the project.
+	out := filepath.Join(dir, "heaps")
+	if said, err := exec.Command(host, "compile", filepath.Join(r.Root, "examples/qemu-virt/heaps.yaml"), "--base", dtb, "-o", out).CombinedOutput(); err != nil {
+		return nil, errors.New("heapctl compile: " + err.Error() + "\n" + string(said))
+	}
+	products, err := rig.FindProducts(out)
+	if err != nil {
+		return nil, err
+	}
+	if b.image, err = r.Image(ctx, rig.Kernel{Fragments: []string{products.Config}, Cached: !mayTakeLong}); err != nil {
+		return nil, err
+	}
+	line := os.Getenv("V")
+	if line == "" {
+		line = "6.12"
+	}
+	b.kernel, err = heapcfg.ParseVersion(line)
+	return b, err
+}
+
+// What the boot code of QEMU puts into memory.
+var occupied = []heapcfg.Occupant{
+	{What: heapcfg.Kernel, Range: heapcfg.Range{Base: 0x4020_0000, Size: 16 << 20}},
+	{What: heapcfg.Initrd, Range: heapcfg.Range{Base: 0x4800_0000, Size: 32 << 20}},
+}
+
+// A layout is a /reserved-memory, what the rules say of it, and what a kernel
+// does with it.
+type layout struct {
+	name  string
+	nodes []*fdt.Node
+	// change, where set, edits the whole tree afterwards.
+	change func(t *fdt.Tree)
+	append string   // kernel arguments
+	probe  []string // "HEAP SIZE": buffers to allocate and write to
+
+	rules []string // "LEVEL ID", from warnings on
+
+	heaps   []string // that the kernel must have, beside the ones it always has
+	missing []string // that it must not have
+	says    []string // regular expressions, one line each
+	silent  []string // what the log must not hold
+	dies    bool     // panics, or never comes to an end
+}
+
+func node(name string, props ...any) *fdt.Node {
+	n := &fdt.Node{Name: name}
+	for i := 0; i < len(props); i += 2 {
+		switch v := props[i+1].(type) {
+		case string:
+			n.Set(props[i].(string), fdt.StringList(v))
+		case []byte:
+			n.Set(props[i].(string), v)
+		default:
+			n.Set(props[i].(string), nil)
+		}
+	}
+	return n
+}
+
+func reg(base, size uint64) []byte {
+	return append(fdt.Cells(base, 2), fdt.Cells(size, 2)...)
+}
+
+// pool is a CMA region, carve a carveout heap, firm a no-map region.
+func pool(name string, props ...any) *fdt.Node {
+	return node(name, append([]any{"compatible", heapcfg.CompatPool, "reusable", nil}, props...)...)
+}
+
+func carve(name string, props ...any) *fdt.Node {
+	return node(name, append([]any{"compatible", heapcfg.CompatCarveout}, props...)...)
+}
+
+func firm(name string, props ...any) *fdt.Node {
+	return node(name, append([]any{"no-map", nil}, props...)...)
+}
+
+const mib = 1 << 20
+
+// reserved returns /reserved-memory of a tree.
+func reserved(t *fdt.Tree) *fdt.Node { return t.Root.Child("reserved-memory") }
+
+// layouts are what Linux 6.12 with kernel-patches does. Every message is one
+// that "heapctl explain" shows.
+var layouts = []layout{
+	{name: "good",
+		nodes: []*fdt.Node{pool("main@50000000", "reg", reg(0x50000000, 64*mib), "linux,cma-default", nil), pool("video@54000000", "reg", reg(0x54000000, 32*mib)),
+			carve("npu@56000000", "reg", reg(0x56000000, 16*mib)), firm("fw@57000000", "reg", reg(0x57000000, 4*mib))},
+		probe: []string{"main@50000000 32MiB", "video@54000000 32MiB", "npu@56000000 16MiB"},
+		heaps: []string{"main@50000000", "video@54000000", "npu@56000000"},
+		says:  []string{`Reserved memory: created CMA memory pool at 0x0*50000000, size 64 MiB`}},
+	{name: "reserved-name", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 32*mib))},
+		change: func(t *fdt.Tree) { reserved(t).Name = "reserved_memory" },
+		rules:  []string{"error reserved-name"}, missing: []string{"a@50000000"},
+		says: []string{`OF: reserved mem: Reserved memory: No reserved-memory node in the DT`}},
+	{name: "no ranges", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 32*mib))},
+		change: func(t *fdt.Tree) { reserved(t).Remove("ranges") },
+		rules:  []string{"error reserved-format"}, missing: []string{"a@50000000"},
+		says: []string{`OF: reserved mem: Reserved memory: unsupported node format, ignoring`}},
+	{name: "other cells", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 32*mib))},
+		change: func(t *fdt.Tree) { reserved(t).Set("#address-cells", fdt.U32s(1)) },
+		rules:  []string{"error reserved-format"}, missing: []string{"a@50000000"},
+		says: []string{`OF: reserved mem: Reserved memory: unsupported node format, ignoring`}},
+	{name: "reg of three cells", nodes: []*fdt.Node{pool("a@50000000", "reg", fdt.U32s(0, 0x50000000, 0x2000000))},
+		rules: []string{"error region-reg"}, missing: []string{"a@50000000"},
+		says: []string{`invalid reg property in 'a@50000000', skipping node`}},
+	{name: "empty", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 0))},
+		rules: []string{"error region-empty"}, missing: []string{"a@50000000"},
+		says: []string{`failed to reserve memory for node 'a@50000000': base 0x0*50000000, size 0 MiB`}},
+	{name: "neither reg nor size", nodes: []*fdt.Node{pool("a")},
+		rules: []string{"warning region-no-reg"}, missing: []string{"a"}, silent: []string{`node '?a'?`}},
+	{name: "reg and size", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 32*mib), "size", fdt.Cells(64*mib, 2))},
+		rules: []string{"warning region-reg-and-size"}, heaps: []string{"a@50000000"},
+		says: []string{`created CMA memory pool at 0x0*50000000, size 32 MiB`}},
+	{name: "size of one cell", nodes: []*fdt.Node{pool("a", "size", fdt.U32s(32*mib))},
+		rules: []string{"error region-size-cells"}, missing: []string{"a"},
+		says: []string{`OF: reserved mem: invalid size property in 'a' node\.`}},
+	{name: "alignment of one cell", nodes: []*fdt.Node{pool("a", "size", fdt.Cells(32*mib, 2), "alignment", fdt.U32s(4*mib))},
+		rules: []string{"error region-size-cells"}, missing: []string{"a"},
+		says: []string{`OF: reserved mem: invalid alignment property in 'a' node\.`}},
+	{name: "alloc-ranges of two cells", nodes: []*fdt.Node{pool("a", "size", fdt.Cells(32*mib, 2), "alloc-ranges", fdt.U32s(0, 0x50000000))},
+		rules: []string{"error region-alloc-ranges"}, missing: []string{"a"},
+		says: []string{`OF: reserved mem: invalid alloc-ranges property in 'a', skipping node\.`}},
+	{name: "dynamic", nodes: []*fdt.Node{pool("a", "size", fdt.Cells(32*mib, 2), "alloc-ranges", reg(0x50000000, 64*mib))},
+		probe: []string{"a 32MiB"}, heaps: []string{"a"}},
+	{name: "dynamic, too big", nodes: []*fdt.Node{pool("a", "size", fdt.Cells(768*mib, 2))},
+		rules: []string{"warning region-no-room"}, missing: []string{"a"},
+		says: []string{`OF: reserved mem: failed to allocate memory for node 'a': size 768 MiB`}},
+	{name: "dynamic, range taken", nodes: []*fdt.Node{firm("fw@50000000", "reg", reg(0x50000000, 64*mib)), pool("a", "size", fdt.Cells(32*mib, 2), "alloc-ranges", reg(0x50000000, 64*mib))},
+		rules: []string{"warning region-no-room"}, missing: []string{"a"},
+		says: []string{`OF: reserved mem: failed to allocate memory for node 'a': size 32 MiB`}},
+	{name: "two reg entries", nodes: []*fdt.Node{pool("a@50000000", "reg", append(reg(0x50000000, 32*mib), reg(0x54000000, 32*mib)...))},
+		rules: []string{"warning multi-reg"}, heaps: []string{"a@50000000"},
+		says: []string{`OF: reserved mem: fdt_scan_reserved_mem_reg_nodes\(\) ignores 1 regions in node 'a@50000000'`}},
+	{name: "name of another address", nodes: []*fdt.Node{pool("a@51000000", "reg", reg(0x50000000, 32*mib))},
+		rules: []string{"warning unit-address"}, heaps: []string{"a@51000000"}},
+	{name: "compatible", nodes: []*fdt.Node{node("a@50000000", "compatible", "shared-dma-poll", "reusable", nil, "reg", reg(0x50000000, 32*mib))},
+		rules: []string{"error compatible-typo"}, missing: []string{"a@50000000"},
+		says: []string{`OF: reserved mem: 0x0*50000000\.\.0x0*51ffffff \(32768 KiB\) map reusable a@50000000`}},
+	{name: "reusable and no-map", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 32*mib), "no-map", nil)},
+		rules: []string{"error reusable-no-map"}, missing: []string{"a@50000000"},
+		says: []string{`OF: reserved mem: node a@50000000 compatible matching fail`}},
+	{name: "default that is none", nodes: []*fdt.Node{node("a@50000000", "compatible", heapcfg.CompatPool, "no-map", nil, "linux,cma-default", nil, "reg", reg(0x50000000, 4*mib))},
+		rules: []string{"warning cma-default-ignored"}, missing: []string{"a@50000000"},
+		says: []string{`Reserved memory: created DMA memory pool at 0x0*50000000`, `cma: Reserved 16 MiB at`}},
+	{name: "disabled", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 32*mib), "status", "disabled")},
+		missing: []string{"a@50000000"}, silent: []string{`a@50000000`}},
+	{name: "no-map holes", nodes: holes(70), rules: []string{"error no-map-holes"}, dies: true,
+		says: []string{`Kernel panic - not syncing: memblock: cannot resize memory array`}},
+	{name: "no-map holes that fit", nodes: holes(60)},
+	{name: "overlap", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 64*mib)), pool("b@53000000", "reg", reg(0x53000000, 32*mib))},
+		rules: []string{"error region-overlap"}, heaps: []string{"a@50000000", "b@53000000"},
+		says: []string{`OF: reserved mem: OVERLAP DETECTED!`}},
+	{name: "no-map inside CMA", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 64*mib)), firm("fw@51000000", "reg", reg(0x51000000, 4*mib))},
+		rules: []string{"error region-overlap"}, heaps: []string{"a@50000000"},
+		says: []string{`failed to reserve memory for node 'fw@51000000': base 0x0*51000000, size 4 MiB`, `OVERLAP DETECTED!`}},
+	{name: "CMA over no-map", nodes: []*fdt.Node{firm("fw@51000000", "reg", reg(0x51000000, 4*mib)), pool("a@50000000", "reg", reg(0x50000000, 64*mib))},
+		rules: []string{"error region-overlap"}, probe: []string{"a@50000000 48MiB"}, dies: true,
+		says: []string{`Unable to handle kernel paging request`}},
+	{name: "over the kernel", nodes: []*fdt.Node{pool("a@40000000", "reg", reg(0x40000000, 64*mib))},
+		rules: []string{"error over-kernel"}, probe: []string{"a@40000000 48MiB"}, dies: true,
+		says: []string{`created CMA memory pool at 0x0*40000000, size 64 MiB`, `Unable to handle kernel write to read-only memory`}},
+	{name: "no-map over the kernel", nodes: []*fdt.Node{firm("fw@40200000", "reg", reg(0x40200000, 2*mib))},
+		rules: []string{"error over-kernel"},
+		says:  []string{`failed to reserve memory for node 'fw@40200000': base 0x0*40200000, size 2 MiB`}},
+	{name: "over the initrd", nodes: []*fdt.Node{pool("a@48000000", "reg", reg(0x48000000, 32*mib))},
+		rules: []string{"error over-initrd"}, probe: []string{"a@48000000 24MiB"}, dies: true,
+		says: []string{`created CMA memory pool at 0x0*48000000, size 32 MiB`}},
+	{name: "outside RAM", nodes: []*fdt.Node{pool("a@80000000", "reg", reg(0x80000000, 64*mib))},
+		rules: []string{"error outside-ram"}, dies: true,
+		says: []string{`created CMA memory pool at 0x0*80000000, size 64 MiB`, `WARNING: CPU: 0 PID: 1 at .*cma_init_reserved_areas`}},
+	{name: "past the end of RAM", nodes: []*fdt.Node{pool("a@5f000000", "reg", reg(0x5f000000, 32*mib))},
+		rules: []string{"error outside-ram"}, dies: true, says: []string{`Unable to handle kernel`}},
+	{name: "swapped cells", nodes: []*fdt.Node{pool("a@50000000", "reg", fdt.U32s(0x50000000, 0, 0x4000000, 0))},
+		rules: []string{"warning unit-address", "error outside-ram"}, dies: true,
+		says: []string{`created CMA memory pool at 0x5000000000000000, size 274877906944 MiB`}},
+	{name: "reserved outside RAM", nodes: []*fdt.Node{firm("fw@80000000", "reg", reg(0x80000000, 4*mib))},
+		says: []string{`OF: reserved mem: 0x0*80000000\.\.0x0*803fffff \(4096 KiB\) nomap non-reusable fw@80000000`}},
+	{name: "half pages", nodes: []*fdt.Node{firm("fw@54000800", "reg", reg(0x54000800, 0x1000))},
+		says: []string{`0x0*54000800\.\.0x0*540017ff`}},
+	{name: "CMA size misaligned", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 65*mib))},
+		rules: []string{"error cma-alignment"}, missing: []string{"a@50000000"},
+		says: []string{`Reserved memory: incorrect alignment of CMA region`, `OF: reserved mem: node a@50000000 compatible matching fail`}},
+	{name: "CMA base misaligned", nodes: []*fdt.Node{pool("a@50100000", "reg", reg(0x50100000, 64*mib))},
+		rules: []string{"error cma-alignment"}, missing: []string{"a@50100000"},
+		says: []string{`Reserved memory: incorrect alignment of CMA region`}},
+	{name: "CMA aligned for huge pages", nodes: []*fdt.Node{pool("a@50200000", "reg", reg(0x50200000, 64*mib))},
+		// The test kernel has no huge pages. A tree says nothing of that,
+		// and most kernels have them.
+		rules: []string{"warning cma-alignment"}, missing: []string{"a@50200000"},
+		says: []string{`Reserved memory: incorrect alignment of CMA region`}},
+	{name: "carveout misaligned", nodes: []*fdt.Node{carve("a@54000800", "reg", reg(0x54000800, 1*mib))},
+		rules: []string{"error page-alignment"}, missing: []string{"a@54000800"},
+		says: []string{`dma_heap: a@54000800: no heap: .* is not a multiple of the page size`}},
+	{name: "reusable carveout", nodes: []*fdt.Node{carve("a@54000000", "reg", reg(0x54000000, 16*mib), "reusable", nil)},
+		rules: []string{"error carveout-reusable"}, missing: []string{"a@54000000"}, says: []string{`dma_heap: a@54000000: no heap: `}},
+	{name: "carveout the CPU cannot map", nodes: []*fdt.Node{carve("a@54000000", "reg", reg(0x54000000, 16*mib), "no-map", nil)},
+		heaps: []string{"a@54000000"}},
+	{name: "the kernel's name", nodes: []*fdt.Node{pool("system", "reg", reg(0x50000000, 32*mib))},
+		rules: []string{"error name-clash"}, says: []string{`dma_heap: Already registered heap named system`}},
+	{name: "two defaults", nodes: []*fdt.Node{pool("a@54000000", "reg", reg(0x54000000, 32*mib), "linux,cma-default", nil), pool("b@50000000", "reg", reg(0x50000000, 64*mib), "linux,cma-default", nil)},
+		rules: []string{"error cma-default-twice"},
+		// The last node is the default, wherever it lies.
+		probe: []string{"default_cma_region 48MiB"}, heaps: []string{"a@54000000", "b@50000000"}},
+	{name: "cma= beside a default", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 64*mib), "linux,cma-default", nil)},
+		change: func(t *fdt.Tree) { t.Root.Child("chosen").Set("bootargs", fdt.StringList("cma=32M")) }, append: "cma=32M",
+		rules: []string{"warning cma-cmdline"}, missing: []string{"a@50000000"},
+		says: []string{`Reserved memory: bypass a@50000000 node, using cmdline CMA params instead`}},
+	{name: "too many CMA areas", nodes: areas(9), rules: []string{"error cma-areas"}, missing: []string{"v8@54000000"}, heaps: []string{"v7@53800000"},
+		says: []string{`cma: Not enough slots for CMA reserved regions!`, `Reserved memory: unable to setup CMA region`}},
+	{name: "as many CMA areas as there are", nodes: areas(8), heaps: []string{"v7@53800000"}},
+}
+
+// holes are no-map pages with a page between them.
+func holes(n int) []*fdt.Node {
+	var out []*fdt.Node
+	for i := range uint64(n) {
+		base := 0x5000_0000 + i*mib
+		out = append(out, firm("r@"+heapcfg.Addr(base).String()[2:], "reg", reg(base, 0x1000)))
+	}
+	return out
+}
+
+// areas are CMA regions of 4 MiB; the first is the default, so that the kernel
+// does not need one more for that.
+func areas(n int) []*fdt.Node {
+	var out []*fdt.Node
+	for i := range uint64(n) {
+		base := 0x5000_0000 + i*8*mib
+		p := pool("v"+string(rune('0'+i))+"@"+heapcfg.Addr(base).String()[2:], "reg", reg(base, 4*mib))
+		if i == 0 {
+			p.Set("linux,cma-default", nil)
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func TestRulesAgainstTheKernel(t *testing.T) {
+	b := setup(t)
+	if b.kernel != (heapcfg.Version{Major: 6, Minor: 12}) {
+		t.Skipf("what kernel %v does with these layouts is not written down", b.kernel)
+	}
+	for _, l := range layouts {
+		t.Run(strings.ReplaceAll(l.name, " ", "-"), func(t *testing.T) {
+			tree := l.tree(b.base)
+			l.judge(t, b, tree)
+			l.boot(t, b, tree)
+		})
+	}
+}
+
+func (l *layout) tree(base *fdt.Tree) *fdt.Tree {
+	tree := base.Clone()
+	rm := tree.Root.AddChild(&fdt.Node{Name: "reserved-memory"})
+	rm.Set("#address-cells", fdt.U32s(2))
+	rm.Set("#size-cells", fdt.U32s(2))
+	rm.Set("ranges", nil)
+	for _, n := range l.nodes {
+		rm.AddChild(n.Clone())
+	}
+	if l.change != nil {
+		l.change(tree)
+	}
+	return tree
+}
+
+// judge compares what the rules say with what is written down.
+func (l *layout) judge(t *testing.T, b *bench, tree *fdt.Tree) {
+	t.Helper()
+	target := heapcfg.DefaultTarget()
+	target.Kernel = b.kernel
+	read, findings := heapcfg.FromTree("board.dtb", tree, target)
+	if read != nil {
+		read.Occupied = append(read.Occupied, occupied...)
+		findings = append(findings, heapcfg.Lint(read)...)
+	}
+	var got []string
+	for _, f := range findings {
+		if s := f.Level.String() + " " + f.ID; f.Level > heapcfg.Note && !slices.Contains(got, s) {
+			got = append(got, s)
+		}
+	}
+	if diff := cmp.Diff(l.rules, got); diff != "" {
+		t.Errorf("the rules say (-want +got):\n%s", diff)
+	}
+}
+
+// boot compares what the kernel does with what is written down.
+func (l *layout) boot(t *testing.T, b *bench, tree *fdt.Tree) {
+	t.Helper()
+	dir := t.TempDir()
+	blob, err := tree.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dtb, initrd := filepath.Join(dir, "board.dtb"), filepath.Join(dir, "initramfs.cpio")
+	if err := os.WriteFile(dtb, blob, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	plan := guest.Plan{KeepGoing: true, Run: [][]string{{"/bin/heapctl", "list", "-o", "json"}}}
+	for _, p := range l.probe {
+		heap, size, _ := strings.Cut(p, " ")
+		plan.Run = append(plan.Run, []string{"/bin/heapctl", "bench", "--heap", heap, "--size", size, "--count", "1"})
+	}
+	heapctl, err := rig.HostFile("/bin/heapctl", b.heapctl, 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	if err := b.Initramfs(ctx, initrd, plan, heapctl); err != nil {
+		t.Fatal(err)
+	}
+	timeout := 2 * time.Minute
+	if l.dies {
+		timeout = 30 * time.Second // what hangs would take all of it
+	}
+	var console strings.Builder
+	result, err := vmtest.Run(ctx, vmtest.VM{Kernel: b.image, Initrd: initrd, DTB: dtb, Append: l.append, Timeout: timeout, Console: &console})
+	text := console.String()
+	defer func() {
+		if t.Failed() {
+			t.Logf("console:\n%s", text)
+		}
+	}()
+	for _, s := range l.says {
+		if !regexp.MustCompile(s).MatchString(text) {
+			t.Errorf("the kernel does not say %q", s)
+		}
+	}
+	for _, s := range l.silent {
+		if log, _, _ := strings.Cut(text, guest.RunMark); regexp.MustCompile(s).MatchString(log) {
+			t.Errorf("the kernel says %q", s)
+		}
+	}
+	if l.dies {
+		if !errors.Is(err, vmtest.ErrNoResult) {
+			t.Errorf("the machine lives: %v", err)
+		}
+		return
+	}
+	if err != nil {
+		t.Errorf("the machine dies: %v", err)
+		return
+	}
+	heaps := listed(t, result)
+	for _, h := range l.heaps {
+		if !slices.Contains(heaps, h) {
+			t.Errorf("no heap %s, only %v", h, heaps)
+		}
+	}
+	for _, h := range l.missing {
+		if slices.Contains(heaps, h) {
+			t.Errorf("the heap %s is there", h)
+		}
+	}
+	for i, p := range l.probe {
+		if c := result.Commands[i+1]; c.Exit != 0 {
+			t.Errorf("probe %s: exit %d\n%s", p, c.Exit, c.Output)
+		}
+	}
+}
+
+// listed returns the heaps that the guest has.
+func listed(t *testing.T, r *vmtest.Result) []string {
+	t.Helper()
+	if len(r.Commands) == 0 {
+		t.Fatal("the guest ran nothing")
+	}
+	var out struct {
+		Heaps []struct {
+			Name string `json:"name"`
+		} `json:"heaps"`
+	}
+	text := r.Commands[0].Output
+	if i := strings.IndexByte(text, '{'); i >= 0 {
+		text = text[i:]
+	}
+	if err := json.NewDecoder(strings.NewReader(text)).Decode(&out); err != nil {
+		t.Fatalf("heapctl list: %v\n%s", err, text)
+	}
+	var names []string
+	for _, h := range out.Heaps {
+		names = append(names, h.Name)
+	}
+	return names
+}
