@@ -406,6 +406,37 @@ func TestGoBuild(t *testing.T) {
 	}
 }
 
+// The release tarball is the same each time, and builds where there is neither
+// a network nor a module cache.
+func TestDist(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds heapctl")
+	}
+	if out, err := command(t, nil, "git", "-C", top(t), "rev-parse", "--verify", "HEAD"); err != nil {
+		t.Skipf("a tarball is made of a commit, and this is no git tree: %s", out)
+	}
+	dist := filepath.Join(ext(t), "support", "dist.sh")
+	dir, again := t.TempDir(), t.TempDir()
+	mustRun(t, nil, dist, dir)
+	mustRun(t, nil, dist, again)
+	made, _ := filepath.Glob(filepath.Join(dir, "dmaheap-*.tar.gz"))
+	if len(made) != 1 {
+		t.Fatalf("made %q, want one tarball", made)
+	}
+	if read(t, made[0]) != read(t, filepath.Join(again, filepath.Base(made[0]))) {
+		t.Error("two runs differ")
+	}
+	mustRun(t, nil, "tar", "-C", dir, "-xf", made[0])
+	src := strings.TrimSuffix(made[0], ".tar.gz")
+	for _, f := range []string{"vendor/modules.txt", "buildroot-ext/external.desc", "kernel-patches/6.12/series"} {
+		if _, err := os.Stat(filepath.Join(src, f)); err != nil {
+			t.Error(err)
+		}
+	}
+	mustRun(t, []string{"GOFLAGS=-mod=vendor", "GOPROXY=off", "GOTOOLCHAIN=local", "GOMODCACHE=" + t.TempDir()},
+		"go", "-C", src, "build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(dir, "heapctl"), "./cmd/heapctl")
+}
+
 // --- defconfigs --------------------------------------------------------------
 
 func TestDefconfigs(t *testing.T) {
@@ -485,9 +516,9 @@ func TestBoards(t *testing.T) {
 	}
 }
 
-// kernelSource returns a directory with what the tests need of Linux 6.12: the
-// tree that the test kernel is built from, where that has been unpacked.
-func kernelSource(t *testing.T) string {
+// kernelSource returns the tree that the test kernel of that version is built
+// from, where it has been unpacked.
+func kernelSource(t *testing.T, version string) string {
 	t.Helper()
 	cache := os.Getenv("XDG_CACHE_HOME")
 	if cache == "" {
@@ -497,11 +528,11 @@ func kernelSource(t *testing.T) string {
 		}
 		cache = filepath.Join(home, ".cache")
 	}
-	trees, _ := filepath.Glob(filepath.Join(cache, "dmaheap", "source", "debian-6.12*", "arch"))
+	trees, _ := filepath.Glob(filepath.Join(cache, "dmaheap", "source", "*-"+version+".*", "arch"))
 	if len(trees) == 0 {
 		// Not a failure in CI: it is the virtual machine tests, which
 		// come later, that unpack it, and unpacking takes a minute.
-		t.Skip("no kernel source in the cache: run make kernel first")
+		t.Skipf("no source of Linux %[1]s in the cache: run make kernel V=%[1]s first", version)
 	}
 	return filepath.Dir(trees[len(trees)-1])
 }
@@ -510,7 +541,7 @@ func kernelSource(t *testing.T) string {
 func treeOf(t *testing.T, name, dtb string) {
 	t.Helper()
 	need(t, "cpp", "cpp")
-	src := kernelSource(t)
+	src := kernelSource(t, "6.12")
 	dts := filepath.Join(src, "arch", "arm64", "boot", "dts")
 	plain := filepath.Join(filepath.Dir(dtb), "plain.dts")
 	mustRun(t, nil, "cpp", "-nostdinc", "-undef", "-D__DTS__", "-x", "assembler-with-cpp",
@@ -523,27 +554,40 @@ func treeOf(t *testing.T, name, dtb string) {
 // Buildroot applies patches with no fuzz at all, and refuses two of one name.
 func TestPatchesApply(t *testing.T) {
 	need(t, "patch", "patch")
-	series := filepath.Join(top(t), "kernel-patches", "6.12")
-	names := regexp.MustCompile(`(?m)^[^#\s].*$`).FindAllString(read(t, filepath.Join(series, "series")), -1)
+	lists, err := filepath.Glob(filepath.Join(top(t), "kernel-patches", "*", "series"))
+	if err != nil || len(lists) == 0 {
+		t.Fatalf("no series (%v)", err)
+	}
+	for _, list := range lists {
+		version := filepath.Base(filepath.Dir(list))
+		t.Run(version, func(t *testing.T) { patchesApply(t, version, list) })
+	}
+}
+
+func patchesApply(t *testing.T, version, list string) {
+	names := regexp.MustCompile(`(?m)^[^#\s].*$`).FindAllString(read(t, list), -1)
 	if len(names) == 0 {
 		t.Fatal("the series is empty")
 	}
-	src, dir := kernelSource(t), t.TempDir()
-	touched := regexp.MustCompile(`(?m)^--- a/(\S+)`)
 	for i, n := range names {
 		if !regexp.MustCompile(`^\d{4}-.*\.patch$`).MatchString(n) || slices.Contains(names[:i], n) {
 			t.Errorf("%s: not a name of its own like 0001-subject.patch", n)
 		}
-		for _, m := range touched.FindAllStringSubmatch(read(t, filepath.Join(series, n)), -1) {
+	}
+	src, dir := kernelSource(t, version), t.TempDir()
+	touched := regexp.MustCompile(`(?m)^--- a/(\S+)`)
+	for _, n := range names {
+		patch := filepath.Join(filepath.Dir(list), n)
+		for _, m := range touched.FindAllStringSubmatch(read(t, patch), -1) {
 			to := filepath.Join(dir, m[1])
 			if _, err := os.Stat(to); err == nil {
-				continue
+				continue // maybe patched already
 			}
 			if data, err := os.ReadFile(filepath.Join(src, m[1])); err == nil {
 				write(t, to, string(data))
 			}
 		}
-		mustRun(t, nil, "patch", "-F0", "-g0", "-p1", "-t", "-N", "-d", dir, "-i", filepath.Join(series, n))
+		mustRun(t, nil, "patch", "-F0", "-g0", "-p1", "-t", "-N", "-d", dir, "-i", patch)
 	}
 }
 
