@@ -4,6 +4,7 @@ package heapcfg
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -69,6 +70,12 @@ var (
 	deviceKeys    = []string{"node", "name"}
 	variantKeys   = []string{"board", "target", "keep-clear", "disable", "omit", "heaps"}
 )
+
+// Keys returns every key of the language, level by level, for documents that
+// must name them all.
+func Keys() []string {
+	return slices.Concat(rootKeys, boardKeys, targetKeys, kconfigKeys, keepClearKeys, heapKeys, placeKeys, rangeKeys, deviceKeys, variantKeys)
+}
 
 // Parse reads a heaps.yaml. The name is used in findings only. The Config is
 // nil when there is nothing to go on with; findings of level Error mean that
