@@ -15,8 +15,8 @@ import (
 	"github.com/dmaheap/dmaheap/heapcfg/fdt"
 )
 
-// maxInput bounds every file that is read whole.
-const maxInput = 64 << 20
+// maxInput bounds every file that is read whole; no board has a larger one.
+const maxInput = fdt.MaxSize
 
 // A plan is a config that met its board: what compile, map and check read.
 type plan struct {
