@@ -12,7 +12,7 @@ DMAHEAP_DEPENDENCIES = host-heapctl
 DMAHEAP_INSTALL_IMAGES = YES
 
 DMAHEAP_CONFIG = $(call qstrip,$(BR2_PACKAGE_DMAHEAP_CONFIG))
-DMAHEAP_NAME = $(basename $(notdir $(DMAHEAP_CONFIG)))
+DMAHEAP_STEM = $(basename $(notdir $(DMAHEAP_CONFIG)))
 DMAHEAP_KERNEL_PATCHES = $(BR2_EXTERNAL_DMAHEAP_PATH)/../kernel-patches
 
 # The device tree to compile against, and its name as the kernel build has it.
@@ -46,7 +46,7 @@ DMAHEAP_COMPILE += --kernel $(DMAHEAP_LINUX_SERIES)
 
 define DMAHEAP_CHECK_KERNEL_CONFIG
 	$(BR2_EXTERNAL_DMAHEAP_PATH)/support/check-kernel-config.sh \
-		$(LINUX_DIR)/.config $(@D)/$(DMAHEAP_NAME).config
+		$(LINUX_DIR)/.config $(@D)/$(DMAHEAP_STEM).config
 endef
 endif
 
@@ -59,7 +59,7 @@ define DMAHEAP_LINUX_CONFIG_FIXUPS
 	$(DMAHEAP_MAKE_BASE_DTB)
 	$(DMAHEAP_COMPILE) --quiet -o $(LINUX_DIR)/.dmaheap
 	support/kconfig/merge_config.sh -m -O $(LINUX_DIR) \
-		$(LINUX_DIR)/.config $(LINUX_DIR)/.dmaheap/$(DMAHEAP_NAME).config
+		$(LINUX_DIR)/.config $(LINUX_DIR)/.dmaheap/$(DMAHEAP_STEM).config
 endef
 else
 define DMAHEAP_LINUX_CONFIG_FIXUPS
@@ -84,29 +84,29 @@ endef
 # The overlay lies beside the device tree; what is not for the boot medium goes
 # into a directory of its own, since image scripts pick up *.dtb.
 define DMAHEAP_INSTALL_IMAGES_CMDS
-	$(INSTALL) -D -m 0644 $(@D)/$(DMAHEAP_NAME).dtbo \
-		$(BINARIES_DIR)/$(DMAHEAP_NAME).dtbo
+	$(INSTALL) -D -m 0644 $(@D)/$(DMAHEAP_STEM).dtbo \
+		$(BINARIES_DIR)/$(DMAHEAP_STEM).dtbo
 	$(INSTALL) -D -m 0644 $(DMAHEAP_BASE_DTB) \
 		$(BINARIES_DIR)/dmaheap/base.dtb
-	$(INSTALL) -D -m 0644 $(@D)/$(DMAHEAP_NAME).lock.json \
-		$(BINARIES_DIR)/dmaheap/$(DMAHEAP_NAME).lock.json
-	$(INSTALL) -D -m 0644 $(@D)/$(DMAHEAP_NAME).map.txt \
-		$(BINARIES_DIR)/dmaheap/$(DMAHEAP_NAME).map.txt
+	$(INSTALL) -D -m 0644 $(@D)/$(DMAHEAP_STEM).lock.json \
+		$(BINARIES_DIR)/dmaheap/$(DMAHEAP_STEM).lock.json
+	$(INSTALL) -D -m 0644 $(@D)/$(DMAHEAP_STEM).map.txt \
+		$(BINARIES_DIR)/dmaheap/$(DMAHEAP_STEM).map.txt
 endef
 
 # The lock file is where heapctl check looks for it by itself.
 define DMAHEAP_INSTALL_TARGET_CMDS
 	$(INSTALL) -D -m 0644 $(DMAHEAP_CONFIG) \
 		$(TARGET_DIR)/etc/dmaheap/heaps.yaml
-	$(INSTALL) -D -m 0644 $(@D)/$(DMAHEAP_NAME).lock.json \
+	$(INSTALL) -D -m 0644 $(@D)/$(DMAHEAP_STEM).lock.json \
 		$(TARGET_DIR)/etc/dmaheap/heaps.lock.json
 	$(DMAHEAP_INSTALL_UDEV_RULES)
 endef
 
 ifeq ($(BR2_PACKAGE_HAS_UDEV),y)
 define DMAHEAP_INSTALL_UDEV_RULES
-	$(INSTALL) -D -m 0644 $(@D)/60-$(DMAHEAP_NAME).rules \
-		$(TARGET_DIR)/usr/lib/udev/rules.d/60-$(DMAHEAP_NAME).rules
+	$(INSTALL) -D -m 0644 $(@D)/60-$(DMAHEAP_STEM).rules \
+		$(TARGET_DIR)/usr/lib/udev/rules.d/60-$(DMAHEAP_STEM).rules
 endef
 endif
 
@@ -117,7 +117,7 @@ ifeq ($(BR2_ROOTFS_DEVICE_CREATION_DYNAMIC_MDEV),y)
 define DMAHEAP_INSTALL_MDEV_CONF
 	{ \
 		echo "# dmaheap: begin"; \
-		cat $(DMAHEAP_DIR)/$(DMAHEAP_NAME).mdev.conf; \
+		cat $(DMAHEAP_DIR)/$(DMAHEAP_STEM).mdev.conf; \
 		echo "# dmaheap: end"; \
 		sed -e '/^# dmaheap: begin/,/^# dmaheap: end/d' $(TARGET_DIR)/etc/mdev.conf; \
 	} >$(DMAHEAP_DIR)/mdev.conf.new
@@ -133,7 +133,7 @@ endif
 define DMAHEAP_USERS
 	# groups of the DMA heaps
 	$(foreach group,$(shell sed -n -e 's/.* GROUP="\([^"]*\)".*/\1/p' \
-		$(DMAHEAP_DIR)/60-$(DMAHEAP_NAME).rules 2>/dev/null | sort -u), \
+		$(DMAHEAP_DIR)/60-$(DMAHEAP_STEM).rules 2>/dev/null | sort -u), \
 		- - $(group) -1 - - - - -$(sep))
 endef
 
@@ -146,7 +146,7 @@ define DMAHEAP_APPLY_OVERLAY
 	$(foreach dir,$(BINARIES_DIR) $(if $(BR2_LINUX_KERNEL_INSTALL_TARGET),$(TARGET_DIR)/boot), \
 		$(HOST_DIR)/bin/fdtoverlay -i $(DMAHEAP_BASE_DTB) \
 			-o $(dir)/$(DMAHEAP_DTB_INSTALLED) \
-			$(DMAHEAP_DIR)/$(DMAHEAP_NAME).dtbo$(sep))
+			$(DMAHEAP_DIR)/$(DMAHEAP_STEM).dtbo$(sep))
 endef
 DMAHEAP_TARGET_FINALIZE_HOOKS += DMAHEAP_APPLY_OVERLAY
 endif
@@ -186,4 +186,4 @@ $(eval $(generic-package))
 .PHONY: dmaheap-check-kernel-config
 dmaheap-check-kernel-config: dmaheap-build
 	$(BR2_EXTERNAL_DMAHEAP_PATH)/support/check-kernel-config.sh \
-		$(LINUX_DIR)/.config $(DMAHEAP_DIR)/$(DMAHEAP_NAME).config
+		$(LINUX_DIR)/.config $(DMAHEAP_DIR)/$(DMAHEAP_STEM).config

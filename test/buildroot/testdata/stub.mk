@@ -20,10 +20,17 @@ BUILD_DIR = /build
 LINUX_DIR = /build/linux-custom
 LINUX_ARCH_PATH = $(LINUX_DIR)/arch/arm64
 
-# What was declared, in order.
-golang-package = $(eval PACKAGES += golang:$(lastword $(subst /, ,$(dir $(lastword $(MAKEFILE_LIST))))))
-host-golang-package = $(eval PACKAGES += host-golang:$(lastword $(subst /, ,$(dir $(lastword $(MAKEFILE_LIST))))))
-generic-package = $(eval PACKAGES += generic:$(lastword $(subst /, ,$(dir $(lastword $(MAKEFILE_LIST))))))
+# What was declared, in order. Buildroot sets some variables of a package itself,
+# and overwrites what the package put there without a word.
+OF_BUILDROOT = TYPE NAME RAWNAME PKGDIR BASENAME DIR SRCDIR BUILDDIR DL_DIR TARGET_BUILD TARGET_CONFIGURE FINAL_DEPENDENCIES
+pkgname = $(lastword $(subst /, ,$(dir $(lastword $(MAKEFILE_LIST)))))
+upper = $(subst heapctl,HEAPCTL,$(subst dmaheap,DMAHEAP,$(subst host-,HOST_,$(1))))
+declare = $(foreach v,$(OF_BUILDROOT),\
+	$(if $(filter undefined,$(origin $(call upper,$(2))_$(v))),,$(error $(call upper,$(2))_$(v) is a variable of Buildroot)))\
+	$(eval PACKAGES += $(1):$(patsubst host-%,%,$(2)))
+golang-package = $(call declare,golang,$(pkgname))
+host-golang-package = $(call declare,host-golang,host-$(pkgname))
+generic-package = $(call declare,generic,$(pkgname))
 
 include $(wildcard $(BR2_EXTERNAL_DMAHEAP_PATH)/linux/linux-ext-*.mk)
 include $(BR2_EXTERNAL_DMAHEAP_PATH)/external.mk
