@@ -21,28 +21,6 @@ import (
 	"github.com/dmaheap/dmaheap/internal/cli"
 )
 
-// TestMain opens what only other programs read, so that the go command knows
-// that the results depend on it and does not show cached ones after a change.
-func TestMain(m *testing.M) {
-	for _, dir := range []string{"testdata", filepath.Join("..", "..", "buildroot-ext")} {
-		err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
-			}
-			f, err := os.Open(path)
-			if err != nil {
-				return err
-			}
-			return f.Close()
-		})
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-	}
-	os.Exit(m.Run())
-}
-
 // need skips the test where a tool is missing, and fails it in CI, which
 // installs the Debian package that has it.
 func need(t *testing.T, tool, debian string) string {
@@ -72,7 +50,29 @@ func top(t *testing.T) string {
 	return dir
 }
 
-func ext(t *testing.T) string { return filepath.Join(top(t), "buildroot-ext") }
+// ext returns the external tree. It opens all of it, since the go command shows
+// cached results unless the test itself, not make or a shell, has looked at the
+// files that changed.
+func ext(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(top(t), "buildroot-ext")
+	for _, d := range []string{dir, "testdata"} {
+		err := filepath.WalkDir(d, func(path string, e os.DirEntry, err error) error {
+			if err != nil || e.IsDir() {
+				return err
+			}
+			f, err := os.Open(path)
+			if err != nil {
+				return err
+			}
+			return f.Close()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
 
 func read(t *testing.T, path string) string {
 	t.Helper()
