@@ -161,13 +161,18 @@ func (t *target) heldBy() string {
 		return ""
 	}
 	var out []string
+	var known uint64
 	for _, h := range holders {
 		if t.board.Live && h.PID == os.Getpid() {
 			continue
 		}
 		if h.Heap == t.exp.Name || h.Heap == t.exp.SharedWith {
 			out = append(out, fmt.Sprintf("%s[%d] %s in %d buffers", h.Comm, h.PID, heapcfg.FormatSize(h.Bytes), h.Buffers))
+			known += h.Bytes
 		}
+	}
+	if s := t.heldByDevices(known); s != "" {
+		out = append(out, s)
 	}
 	switch {
 	case len(out) > 0:
@@ -176,4 +181,29 @@ func (t *target) heldBy() string {
 		return "; by processes of other users, which only root can see"
 	}
 	return "; by the kernel's own drivers"
+}
+
+// heldByDevices names the devices that keep buffers which no process holds.
+func (t *target) heldByDevices(known uint64) string {
+	bufs, err := t.board.DMABufs()
+	if err != nil {
+		return ""
+	}
+	var bytes uint64
+	var devices []string
+	for _, d := range bufs {
+		if d.Exporter != t.exp.Name && d.Exporter != t.exp.SharedWith {
+			continue
+		}
+		bytes += d.Size
+		for _, dev := range d.Devices {
+			if !slices.Contains(devices, dev) {
+				devices = append(devices, dev)
+			}
+		}
+	}
+	if bytes <= known || len(devices) == 0 {
+		return ""
+	}
+	return "the devices " + strings.Join(devices, ", ")
 }

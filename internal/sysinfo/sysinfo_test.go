@@ -283,6 +283,27 @@ func TestHolders(t *testing.T) {
 	}
 }
 
+// A program that closed its descriptors still holds what it has mapped.
+func TestHoldersByMapping(t *testing.T) {
+	m := sysinfotest.FS{}
+	m.File("sys/kernel/debug/dma_buf/bufinfo", "00004096\t00000002\t00080007\t00000001\tvideo@54000000\t00000021\tframe\n"+
+		"00008192\t00000002\t00080007\t00000001\tvideo@54000000\t00000022\t<none>\n")
+	m.File("proc/7/comm", "player\n")
+	m.File("proc/7/fd/0", "")
+	m.Link("proc/7/fd/5", "/dmabuf:")
+	m.File("proc/7/fdinfo/5", "ino:\t22\nsize:\t8192\nexp_name:\tvideo@54000000\n")
+	m.File("proc/7/maps", "ffff8000-ffff9000 rw-s 00000000 00:0b 21 /dmabuf:frame\n"+
+		"ffffa000-ffffc000 rw-s 00000000 00:0b 22 /dmabuf:\nffffd000-ffffe000 r--p 00000000 00:01 9 /lib/x.so\nbroken\n")
+	got, _, err := board(m).Holders()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []sysinfo.Holder{{PID: 7, Comm: "player", Heap: "video@54000000", Buffers: 2, Bytes: 12288}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("Holders (-want +got):\n%s", d)
+	}
+}
+
 func TestContainer(t *testing.T) {
 	for _, tt := range []struct{ file, content, want string }{
 		{".dockerenv", "", "docker"},
@@ -361,7 +382,7 @@ func FuzzText(f *testing.F) {
 		m := sysinfotest.FS{}
 		for _, name := range []string{
 			"proc/iomem", "proc/config.gz", "boot/config-6.12", "etc/group", "etc/passwd", "etc/udev/rules.d/1.rules", "proc/cmdline",
-			"proc/1/environ", "proc/1/cgroup", "proc/7/comm", "proc/7/fdinfo/3", "sys/kernel/dma_heap/x/size", "sys/kernel/debug/cma/x/count",
+			"proc/1/environ", "proc/1/cgroup", "proc/7/comm", "proc/7/maps", "sys/kernel/debug/dma_buf/bufinfo", "proc/7/fdinfo/3", "sys/kernel/dma_heap/x/size", "sys/kernel/debug/cma/x/count",
 		} {
 			m.File(name, string(data))
 		}

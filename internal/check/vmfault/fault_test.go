@@ -73,6 +73,17 @@ var faultKinds = map[string]faultKind{
 	"hold": {2, func(args []string, _ *syscall.SysProcAttr) ([]*dmaheap.Buffer, error) {
 		return take(args[0], args[1], 1)
 	}},
+	// map HEAP BYTES: one buffer stays mapped, its descriptor closed.
+	"map": {2, func(args []string, _ *syscall.SysProcAttr) ([]*dmaheap.Buffer, error) {
+		held, err := take(args[0], args[1], 1)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := held[0].Map(dmaheap.Read); err != nil {
+			return nil, err
+		}
+		return nil, held[0].Close() // the mapping lasts as long as the process
+	}},
 	// fragment HEAP BYTES: fill the heap with buffers, keep every fourth.
 	"fragment": {2, func(args []string, _ *syscall.SysProcAttr) ([]*dmaheap.Buffer, error) {
 		all, err := take(args[0], args[1], 1<<20)

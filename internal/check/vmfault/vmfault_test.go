@@ -290,6 +290,8 @@ func TestRunningBoard(t *testing.T) {
 		{"healthy-full", nil, []string{"--full"}, want{exit: report.ExitOK}},
 		{"held", []string{"hold", "npu", "0x2c00000"}, []string{"--full", "--heap", "npu"},
 			want{"heap-free", "npu@", "held by faults[", "end the programs", report.ExitFailed}},
+		{"held-by-mapping", []string{"map", "npu", "0x2c00000"}, []string{"--full", "--heap", "npu"},
+			want{"heap-free", "npu@", "held by faults[", "end the programs", report.ExitFailed}},
 		{"held-all", []string{"hold", "npu", "0x3000000"}, []string{"--heap", "npu"},
 			want{"alloc-page", "npu@", "the heap is full", "end the programs", report.ExitFailed}},
 		{"fragmented", []string{"fragment", "video", "0x40000"}, []string{"--full", "--heap", "video"},
