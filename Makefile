@@ -29,7 +29,7 @@ endif
 help: ## this list
 	@echo "usage: make TARGET [V=6.12] [KERNEL_SRC=/path/to/linux] [CONFIG=heaps.yaml]"
 	@echo
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 14
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 16
 	@echo
 	@echo "kernels are cached in $${XDG_CACHE_HOME:-~/.cache}/dmaheap"
 
@@ -56,6 +56,16 @@ vm-test: ## the tests in virtual machines alone
 	@test/setup.sh boot kernel
 	@MAKEFLAGS= go run ./test/demo
 	@MAKEFLAGS= DMAHEAP_VM=require go test -count=1 -timeout 60m ./test/vm/...
+
+# Every line there are patches for, or those named: make test-kernels KERNELS="6.1 7.3"
+KERNELS ?= $(notdir $(patsubst %/,%,$(wildcard kernel-patches/[0-9]*/)))
+
+.PHONY: test-kernels
+test-kernels: ## the tests in virtual machines on every kernel of KERNELS (all that have patches)
+	@failed=; for v in $(KERNELS); do \
+		echo "== kernel $$v"; \
+		$(MAKE) --no-print-directory vm-test V=$$v || failed="$$failed $$v"; \
+	done; [ -z "$$failed" ] || { echo "failed on:$$failed"; exit 1; }
 
 .PHONY: test-debug
 test-debug: ## heapctl check and the selftest on a kernel with KASAN, lockdep and friends

@@ -16,7 +16,8 @@
 #   --cached      build nothing: fail unless the result is there already
 #
 # environment:
-#   V                     kernel line, 6.12 unless KERNEL_SRC says otherwise
+#   V                     kernel line, 6.12 unless KERNEL_SRC says otherwise; the
+#                         source of others comes from kernel-patches/source.sh
 #   KERNEL_SRC            a kernel tree to use instead of Debian's linux-source-$V;
 #                         it is only read
 #   DMAHEAP_PATCHES       directory of patches instead of kernel-patches/$V, or "none"
@@ -32,6 +33,7 @@ export LC_ALL=C
 # Part of every cache key: raise it when this script makes something else of the
 # same inputs.
 recipe=1
+pristine=
 
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")
@@ -158,13 +160,21 @@ if [ -n "${KERNEL_SRC:-}" ]; then
 	# Size and time of every file: any edit of the tree is another kernel.
 	source_id=tree-$(cd "$KERNEL_SRC" &&
 		find . -name .git -prune -o -type f -printf '%p %s %T@\n' | sort | sha256sum | cut -c1-16)
-else
+elif [ "$V" = 6.12 ]; then
 	tarball=/usr/src/linux-source-$V.tar.xz
 	[ -r "$tarball" ] || fail 3 "no $tarball: install Debian's linux-source-$V or set KERNEL_SRC"
 	version=$(dpkg-query -W -f '${Version}' "linux-source-$V" 2>/dev/null) ||
 		version=$V-$(stat -c '%s-%Y' "$tarball")
 	source_id=debian-$version
 	version=${version%%-*}
+else
+	# The other lines come from other releases of Debian than the one at hand.
+	if [ -n "$cached" ] && ! compgen -G "$cache/source/linux-$V-*" >/dev/null; then
+		fail 3 "not built yet: $what of kernel $V"
+	fi
+	pristine=$("$top/kernel-patches/source.sh" "$V") || fail 3 "no source of kernel $V: set KERNEL_SRC"
+	source_id=$(basename "$pristine")
+	version=$(kernel_version "$pristine")
 fi
 
 # --- which patches ----------------------------------------------------------
@@ -275,7 +285,7 @@ fi
 
 # --- source -----------------------------------------------------------------
 
-pristine=$cache/source/$source_id
+pristine=${pristine:-$cache/source/$source_id}
 if [ ! -d "$pristine" ]; then
 	locked "source-$source_id"
 	if [ ! -d "$pristine" ]; then

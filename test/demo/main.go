@@ -51,6 +51,7 @@ type demo struct {
 	dir     string
 	config  string
 	memMiB  int
+	kernel  string
 	append  string
 	timeout time.Duration
 
@@ -68,6 +69,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs.StringVar(&d.config, "config", "examples/qemu-virt/heaps.yaml", "heap config to compile")
 	fs.StringVar(&d.dir, "o", "", "empty or new `directory` for the results (default build/demo, made anew)")
 	fs.IntVar(&d.memMiB, "mem", vmtest.DefaultMemMiB, "memory of the machine in `MiB`")
+	fs.StringVar(&d.kernel, "kernel", os.Getenv("V"), "kernel `line` to compile for, over the config's own; also which one test/kernel.sh builds (default $V)")
 	fs.StringVar(&d.append, "append", "", "more kernel `arguments`")
 	fs.DurationVar(&d.timeout, "timeout", 5*time.Minute, "how long the guest may take")
 	if err := fs.Parse(args); err != nil {
@@ -132,6 +134,11 @@ func (d *demo) run(ctx context.Context) (int, error) {
 	}
 	products := in("heaps")
 	compile := exec.CommandContext(ctx, heapctl, "compile", d.config, "--base", base, "-o", products)
+	var env []string
+	if d.kernel != "" {
+		compile.Args = append(compile.Args, "--kernel", d.kernel)
+		env = append(env, "V="+d.kernel)
+	}
 	compile.Stdout, compile.Stderr = d.out, d.Progress
 	if err := compile.Run(); err != nil {
 		var exit *exec.ExitError
@@ -150,7 +157,7 @@ func (d *demo) run(ctx context.Context) (int, error) {
 	t = time.Now()
 	// A kernel that cannot have an option still boots, and then heapctl check
 	// names the heap that is missing: that is the verdict wanted here.
-	image, err := d.Image(ctx, rig.Kernel{Fragments: []string{p.Config}, KeepGoing: true})
+	image, err := d.Image(ctx, rig.Kernel{Fragments: []string{p.Config}, KeepGoing: true, Env: env})
 	if err != nil {
 		var exit *rig.ExitError
 		if errors.As(err, &exit) {

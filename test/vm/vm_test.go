@@ -120,11 +120,19 @@ func (b *bench) build(mayTakeLong bool) error {
 	return err
 }
 
+// kernelLine is the line of kernels under test: V, as for test/kernel.sh.
+func kernelLine() string {
+	if v := os.Getenv("V"); v != "" {
+		return v
+	}
+	return "6.12"
+}
+
 // compile turns a heap config into all that a machine needs, in dir.
 func (b *bench) compile(ctx context.Context, config, dir string) (compiled, error) {
 	var c compiled
 	heaps := filepath.Join(dir, "heaps")
-	if said, err := exec.CommandContext(ctx, b.host, "compile", config, "--base", b.base, "-o", heaps).CombinedOutput(); err != nil {
+	if said, err := exec.CommandContext(ctx, b.host, "compile", config, "--base", b.base, "--kernel", kernelLine(), "-o", heaps).CombinedOutput(); err != nil {
 		return c, fmt.Errorf("heapctl compile %s: %w\n%s", config, err, said)
 	}
 	var err error
@@ -264,11 +272,11 @@ func TestDemoWithoutCarveoutPatch(t *testing.T) {
 	}
 }
 
-// withoutCarveout copies the patches of 6.12 without the one that adds the
+// withoutCarveout copies the series of patches without the one that adds the
 // carveout heap, as if somebody had deleted that file.
 func (b *bench) withoutCarveout(t *testing.T) string {
 	t.Helper()
-	from, dir := filepath.Join(b.Root, "kernel-patches", "6.12"), t.TempDir()
+	from, dir := filepath.Join(b.Root, "kernel-patches", kernelLine()), t.TempDir()
 	entries, err := os.ReadDir(from)
 	if err != nil {
 		t.Fatal(err)
