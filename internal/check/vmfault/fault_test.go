@@ -18,7 +18,7 @@ import (
 //	fault LABEL FAULT... -- COMMAND...
 //
 // runs the command with the faults made, between two lines that name the label
-// and tell the command's exit code. Faults of files stay for what comes after;
+// and tell the command's exit code and the most memory it had, in KiB. Faults of files stay for what comes after;
 // held memory is given back.
 const (
 	beginMark = "FAULT-BEGIN"
@@ -56,7 +56,11 @@ func makeFaults(args []string) error {
 	if err != nil && !errors.As(err, &exit) {
 		return err
 	}
-	fmt.Println(endMark, label, c.ProcessState.ExitCode())
+	rss := int64(0)
+	if usage, ok := c.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		rss = int64(usage.Maxrss)
+	}
+	fmt.Println(endMark, label, c.ProcessState.ExitCode(), rss)
 	for _, b := range held {
 		b.Close()
 	}

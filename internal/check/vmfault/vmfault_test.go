@@ -149,7 +149,8 @@ func (b *bench) withRegions(ctx context.Context, t *testing.T, nodes string) str
 // a verdict is what heapctl check said of one fault.
 type verdict struct {
 	report.Report
-	exit int
+	exit   int
+	rssKiB int
 }
 
 func (v verdict) String() string {
@@ -219,13 +220,13 @@ func parse(console string) (map[string]verdict, error) {
 		case len(words) == 2 && words[0] == beginMark:
 			label = words[1]
 			body.Reset()
-		case len(words) == 3 && words[0] == endMark:
+		case len(words) == 4 && words[0] == endMark:
 			var v verdict
 			if err := json.Unmarshal([]byte(body.String()), &v.Report); err != nil {
 				return nil, fmt.Errorf("%s: %w", label, err)
 			}
-			if _, err := fmt.Sscan(words[2], &v.exit); err != nil {
-				return nil, fmt.Errorf("%s: exit code %q", label, words[2])
+			if _, err := fmt.Sscan(words[2]+" "+words[3], &v.exit, &v.rssKiB); err != nil {
+				return nil, fmt.Errorf("%s: exit code and memory %q", label, words[2:])
 			}
 			out[label], label = v, ""
 		case label != "" && !strings.HasPrefix(line, "["):
@@ -316,6 +317,13 @@ func TestRunningBoard(t *testing.T) {
 	for _, c := range cases {
 		hold(t, got, c.label, c.want)
 	}
+	// Boards with little memory left are those whose heaps are checked.
+	const most = 16 << 10
+	if rss := got["healthy-full"].rssKiB; rss == 0 || rss > most {
+		t.Errorf("a full check needs %d KiB of memory, want at most %d", rss, most)
+	} else {
+		t.Logf("a full check needs %d KiB of memory", rss)
+	}
 }
 
 // Faults that lie in what the board was booted with.
@@ -362,11 +370,11 @@ func TestBootedBoard(t *testing.T) {
 
 // A report is found between other lines, and one that is cut is an error.
 func TestParse(t *testing.T) {
-	got, err := parse("[    0.1] boot\r\n" + beginMark + " a\r\n{\"results\": null,\r\n[    0.2] kernel\r\n\"summary\": {\"exit\": 3}}\r\n" + endMark + " a 3\r\n")
+	got, err := parse("[    0.1] boot\r\n" + beginMark + " a\r\n{\"results\": null,\r\n[    0.2] kernel\r\n\"summary\": {\"exit\": 3}}\r\n" + endMark + " a 3 9\r\n")
 	if err != nil || got["a"].exit != 3 || got["a"].Summary.Exit != 3 {
 		t.Errorf("parse = %+v, %v", got, err)
 	}
-	if _, err := parse(beginMark + " a\n{\n" + endMark + " a 0\n"); err == nil {
+	if _, err := parse(beginMark + " a\n{\n" + endMark + " a 0 9\n"); err == nil {
 		t.Error("parse takes half a report")
 	}
 	if !slices.Contains(command("x", []string{"user", "1"}, "--full"), "--full") {
