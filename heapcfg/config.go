@@ -329,6 +329,10 @@ func (r *reader) heap(n *yaml.Node, path string) (HeapConfig, bool) {
 	}
 	if o.has("chunk-size") {
 		h.ChunkSize, _ = o.size("chunk-size")
+		if h.ChunkSize >= 4*GiB {
+			o.fail("chunk-size", "write a size such as 64KiB", "a chunk of %s does not fit into the one cell of the chunk-size property", FormatSize(h.ChunkSize))
+			h.ChunkSize = 0
+		}
 		if h.Kind != Chunk && h.Kind != "" {
 			o.fail("chunk-size", "use kind: chunk, or drop chunk-size", "only a chunk heap has a chunk-size")
 		}

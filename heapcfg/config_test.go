@@ -44,6 +44,7 @@ func TestParseFindings(t *testing.T) {
 		{"group with a quote", "version: 1\nheaps:\n- {name: a, kind: cma, size: 4MiB, group: 'vi\"deo'}\n", []string{"3:43 yaml-value"}},
 		{"kinds", "version: 1\nheaps:\n- {name: a, kind: carve-out, size: 4MiB}\n- {name: b, kind: carveout, size: 4MiB, default: true}\n- {name: c, kind: chunk, size: 4MiB}\n",
 			[]string{"3:19 yaml-value", "4:50 yaml-value", "5:3 yaml-missing"}},
+		{"chunk beyond a cell", "version: 1\nheaps:\n- {name: a, kind: chunk, size: 8GiB, chunk-size: 4GiB}\n", []string{"3:50 yaml-value"}},
 		{"two documents", "version: 1\nheaps: [{name: a, kind: cma, size: 4MiB}]\n---\nversion: 1\n", []string{"3:1 yaml-syntax"}},
 		{"unclosed", "version: 1\nheaps: [\n", []string{"2:1 yaml-syntax"}},
 		{"page size", "version: 1\ntarget: {page-size: 8KiB, kernel: six}\nheaps: [{name: a, kind: cma, size: 4MiB}]\n", []string{"2:21 yaml-value", "2:35 yaml-value"}},

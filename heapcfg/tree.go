@@ -302,10 +302,10 @@ func (l *Layout) region(name string, n *fdt.Node) Region {
 			}
 		}
 		if r.Kind == Chunk {
-			if size, ok := numProp(n, "chunk-size"); ok {
-				r.Heap.ChunkSize = size
+			if size, ok := n.U32("chunk-size"); ok {
+				r.Heap.ChunkSize = uint64(size)
 			} else {
-				defect("chunk-size", "chunk-size is missing or has neither one cell nor two")
+				defect("chunk-size", "chunk-size is missing or is not one cell")
 			}
 		}
 	}

@@ -71,7 +71,7 @@ func reservedMemory(l *heapcfg.Layout, labels map[*heapcfg.Region]string) *fdt.F
 			n.Set(heapcfg.PropWriteCombine)
 		}
 		if r.Heap.ChunkSize > 0 {
-			n.Set("chunk-size", fdt.Num(r.Heap.ChunkSize, l.Cells.Size))
+			n.Set("chunk-size", fdt.Num(r.Heap.ChunkSize, 1)) // a u32, whatever the cells
 		}
 	}
 	if len(rm.Children) == 0 {
