@@ -40,8 +40,8 @@ python () {
     for module, version, ext, sha256 in dmaheap_gomod_modules(d):
         name = '%s@%s%s' % (module.replace('/', '.'), version, ext)
         path = dmaheap_gomod_escape('%s/@v/%s%s' % (module, version, ext))
-        uris.append('https://%s/%s;downloadfilename=%s;unpack=0;subdir=gomod;name=%s;sha256sum=%s'
-                    % (proxy, path, name, name, sha256))
+        uris.append('https://%s/%s;downloadfilename=%s;unpack=0;subdir=gomod;name=%s' % (proxy, path, name, name))
+        d.setVarFlag('SRC_URI', name + '.sha256sum', sha256)
     d.setVar('SRC_URI', ' '.join(uris))
     d.appendVarFlag('do_unpack', 'postfuncs', ' dmaheap_gomod_cache')
 }

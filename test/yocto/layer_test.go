@@ -5,8 +5,15 @@
 package yocto
 
 import (
+	"bytes"
+	"io/fs"
 	"os"
+	"os/exec"
+	"path"
 	"path/filepath"
+	"regexp"
+	"sort"
+	"strings"
 	"testing"
 )
 
@@ -23,4 +30,510 @@ func needed(t *testing.T, what string) {
 		t.Fatal(what)
 	}
 	t.Skip(what)
+}
+
+// read returns a file below dir, or ends the test.
+func read(t *testing.T, dir, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// files lists the layer's files that have one of the endings.
+func files(t *testing.T, endings ...string) []string {
+	t.Helper()
+	var list []string
+	err := filepath.WalkDir(layer, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		for _, e := range endings {
+			if strings.HasSuffix(p, e) {
+				rel, err := filepath.Rel(layer, p)
+				list = append(list, filepath.ToSlash(rel))
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) == 0 {
+		t.Fatalf("the layer has no %v", endings)
+	}
+	return list
+}
+
+// An assignment is one line of a recipe or configuration, joined where it was
+// continued.
+type assignment struct{ name, op, value string }
+
+var assigned = regexp.MustCompile(`(?m)^([A-Za-z0-9_${}.:/-]+(?:\[[a-z-]+\])?)\s*(\?\?=|\?=|:=|\+=|=\+|\.=|=\.|=)\s*"((?:[^"\\]|\\.)*)"`)
+
+// assignments reads what a file sets to a quoted text, which is all of what the
+// rules below are about.
+func assignments(text string) []assignment {
+	text = strings.ReplaceAll(text, "\\\n", " ")
+	var list []assignment
+	for _, m := range assigned.FindAllStringSubmatch(text, -1) {
+		list = append(list, assignment{m[1], m[2], strings.Join(strings.Fields(m[3]), " ")})
+	}
+	return list
+}
+
+// value returns what a file sets a variable to, and whether it does.
+func value(text, name string) (string, bool) {
+	for _, a := range assignments(text) {
+		if a.name == name {
+			return a.value, true
+		}
+	}
+	return "", false
+}
+
+func TestReader(t *testing.T) {
+	text := "A = \"1 \\\n    2\"\nB:append ?= \"x\"\nC[doc] = \"y\"\n#D = \"no\"\nE = \"${@f('a')}\"\n"
+	want := []assignment{{"A", "=", "1 2"}, {"B:append", "?=", "x"}, {"C[doc]", "=", "y"}, {"E", "=", "${@f('a')}"}}
+	got := assignments(text)
+	if len(got) != len(want) {
+		t.Fatalf("assignments = %q, want %q", got, want)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("assignment %d = %q, want %q", i, got[i], want[i])
+		}
+	}
+}
+
+func TestLayerConf(t *testing.T) {
+	conf := read(t, layer, "conf/layer.conf")
+	for name, want := range map[string]string{
+		"BBFILE_COLLECTIONS":           "dmaheap",
+		"BBFILE_PATTERN_dmaheap":       "^${LAYERDIR}/",
+		"LAYERDEPENDS_dmaheap":         "core",
+		"LAYERSERIES_COMPAT_dmaheap":   "scarthgap walnascar whinlatter wrynose",
+		"WARN_QA:append:layer-dmaheap": "patch-status",
+	} {
+		if got, _ := value(conf, name); got != want {
+			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+
+	// What is said of another layer and what is there for it must agree, or an
+	// append is silently never read.
+	dynamic, _ := value(conf, "BBFILES_DYNAMIC")
+	said := map[string]bool{}
+	for _, item := range strings.Fields(dynamic) {
+		collection, glob, _ := strings.Cut(item, ":")
+		said[collection] = true
+		found, err := filepath.Glob(strings.Replace(glob, "${LAYERDIR}", layer, 1))
+		if err != nil || len(found) == 0 {
+			t.Errorf("BBFILES_DYNAMIC: %s matches nothing", glob)
+		}
+		if !strings.HasPrefix(glob, "${LAYERDIR}/dynamic-layers/"+collection+"/") {
+			t.Errorf("BBFILES_DYNAMIC: the files for %s are not under its name", collection)
+		}
+	}
+	dirs, err := os.ReadDir(filepath.Join(layer, "dynamic-layers"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		if !said[d.Name()] {
+			t.Errorf("dynamic-layers/%s is not in BBFILES_DYNAMIC", d.Name())
+		}
+	}
+}
+
+// What yocto-check-layer asks of the papers.
+func TestPapers(t *testing.T) {
+	readme := strings.ToLower(read(t, layer, "README.md"))
+	for _, word := range []string{"maintainer", "patch", "@", "uri:", "branch:"} {
+		if !strings.Contains(readme, word) {
+			t.Errorf("README.md has no %q", word)
+		}
+	}
+	if strings.TrimSpace(read(t, layer, "SECURITY.md")) == "" {
+		t.Error("SECURITY.md is empty")
+	}
+	if read(t, layer, "COPYING.MIT") != read(t, repo, "LICENSE") {
+		t.Error("COPYING.MIT is not the repository's LICENSE")
+	}
+}
+
+// A layer must change nothing before it is asked to, and FILESEXTRAPATHS alone
+// changes a kernel's signature. So an append has one line, which is nothing
+// without the feature.
+func TestAppendsAreInert(t *testing.T) {
+	const only = `require ${@bb.utils.contains("MACHINE_FEATURES", "dmaheap", "recipes-kernel/linux/linux-dmaheap.inc", "", d)}`
+	for _, name := range files(t, ".bbappend") {
+		for _, line := range strings.Split(read(t, layer, name), "\n") {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") && line != only {
+				t.Errorf("%s: %q stands outside of the guard", name, line)
+			}
+		}
+	}
+	// linux-yocto% would match linux-yocto-fitimage as well.
+	for _, name := range files(t, ".bbappend") {
+		if base := path.Base(name); strings.Contains(base, "%") && !strings.Contains(base, "_%") {
+			t.Errorf("%s matches recipes of other names", name)
+		}
+	}
+	// Recipes that are for a board with heaps must be skipped on all others.
+	for _, name := range files(t, ".bb") {
+		text := read(t, layer, name)
+		feature, _ := value(text, "REQUIRED_MACHINE_FEATURES")
+		if !strings.Contains(text, "inherit dmaheap\n") && !strings.Contains(name, "/heapctl/") && feature != "dmaheap" {
+			t.Errorf("%s does not require the machine feature", name)
+		}
+	}
+}
+
+var (
+	fileURI  = regexp.MustCompile(`file://([A-Za-z0-9_./-]+)`)
+	required = regexp.MustCompile(`(?m)^(?:require|include) ([A-Za-z0-9_./-]+)$`)
+	inherits = regexp.MustCompile(`(?m)^inherit (.+)$`)
+)
+
+// TestNamedFilesExist follows file://, require and inherit to what they name.
+func TestNamedFilesExist(t *testing.T) {
+	exists := func(parts ...string) bool {
+		_, err := os.Stat(filepath.Join(parts...))
+		return err == nil
+	}
+	classes := map[string]bool{}
+	for _, name := range files(t, ".bbclass") {
+		classes[strings.TrimSuffix(path.Base(name), ".bbclass")] = true
+	}
+	for _, name := range files(t, ".bb", ".inc", ".bbappend", ".bbclass", ".conf") {
+		text, dir := read(t, layer, name), filepath.Join(layer, filepath.Dir(filepath.FromSlash(name)))
+		for _, m := range required.FindAllStringSubmatch(text, -1) {
+			// A relative name is searched for beside the file, then along BBPATH.
+			core := strings.HasPrefix(m[1], "recipes-core/images/core-image-minimal")
+			if !core && !exists(dir, m[1]) && !exists(layer, m[1]) {
+				t.Errorf("%s requires %s, which is not there", name, m[1])
+			}
+		}
+		for _, m := range inherits.FindAllStringSubmatch(text, -1) {
+			for _, class := range strings.Fields(m[1]) {
+				if strings.HasPrefix(class, "dmaheap") && !classes[class] {
+					t.Errorf("%s inherits %s, which is not there", name, class)
+				}
+			}
+		}
+		for _, a := range assignments(text) {
+			if !strings.HasPrefix(a.name, "SRC_URI") {
+				continue
+			}
+			for _, m := range fileURI.FindAllStringSubmatch(a.value, -1) {
+				if !exists(dir, "files", m[1]) && !exists(layer, "recipes-kernel/linux/files", m[1]) {
+					t.Errorf("%s: SRC_URI names %s, which is not there", name, m[1])
+				}
+			}
+		}
+	}
+	sources, _ := value(read(t, layer, "recipes-devtools/heapctl/heapctl_git.bb"), "DMAHEAP_SOURCES")
+	if sources == "" {
+		t.Error("the heapctl recipe has no DMAHEAP_SOURCES")
+	}
+	for _, source := range strings.Fields(sources) {
+		if !exists(repo, source) {
+			t.Errorf("the heapctl recipe takes %s, which the repository does not have", source)
+		}
+	}
+}
+
+// The recipe fetches single folders, and one that is missing is found out by
+// the compiler only in somebody's image build.
+func TestSourcesAreComplete(t *testing.T) {
+	sources, _ := value(read(t, layer, "recipes-devtools/heapctl/heapctl_git.bb"), "DMAHEAP_SOURCES")
+	cmd := exec.Command("go", append([]string{"list", "-deps", "-f", "{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}"}, programs...)...)
+	cmd.Dir = repo
+	cmd.Env = append(os.Environ(), "GOOS=linux")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	root, err := filepath.Abs(repo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dirs := strings.Fields(string(out))
+	if len(dirs) == 0 {
+		t.Fatal("go list names no package")
+	}
+	for _, dir := range dirs {
+		rel, err := filepath.Rel(root, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		covered := false
+		for _, source := range strings.Fields(sources) {
+			covered = covered || rel == source || strings.HasPrefix(filepath.ToSlash(rel), source+"/")
+		}
+		if !covered {
+			t.Errorf("heapctl is built of %s, which is not in DMAHEAP_SOURCES", rel)
+		}
+	}
+}
+
+// kernelMetadata is where the options for the kernel are.
+const kernelMetadata = "recipes-kernel/linux/files/dmaheap-kmeta"
+
+// An option in a fragment that is not "hardware" may be dropped and
+// kernel_configcheck keeps quiet about it.
+func TestKernelMetadata(t *testing.T) {
+	options := map[string]string{}
+	for _, name := range files(t, ".scc") {
+		text := read(t, layer, name)
+		cfg := strings.TrimSuffix(path.Base(name), ".scc") + ".cfg"
+		if !strings.Contains(text, "\nkconf hardware "+cfg+"\n") {
+			t.Errorf("%s has no \"kconf hardware %s\"", name, cfg)
+		}
+		for _, line := range strings.Split(read(t, layer, path.Dir(name)+"/"+cfg), "\n") {
+			option, _, ok := strings.Cut(line, "=")
+			if !ok || strings.HasPrefix(line, "#") {
+				continue
+			}
+			if other := options[option]; other != "" {
+				t.Errorf("%s is in %s and in %s", option, cfg, other)
+			}
+			options[option] = cfg
+		}
+	}
+	inc := read(t, layer, "recipes-kernel/linux/linux-dmaheap.inc")
+	for option, cfg := range options {
+		feature := strings.TrimSuffix(cfg, ".cfg")
+		if feature != "dmaheap" && !strings.Contains(inc, "'"+strings.TrimPrefix(option, "CONFIG_DMABUF_HEAPS_")+"'") {
+			t.Errorf("%s of %s is in no kernel, since linux-dmaheap.inc does not know it", option, cfg)
+		}
+	}
+	if options["CONFIG_DMABUF_HEAPS"] != "dmaheap.cfg" {
+		t.Error("dmaheap.cfg does not ask for CONFIG_DMABUF_HEAPS")
+	}
+}
+
+// yocto-check-layer looks at patches below the layer only, and these are beside
+// it, where Buildroot and plain kernel trees find them too.
+func TestPatches(t *testing.T) {
+	series, err := filepath.Glob(filepath.Join(repo, "kernel-patches", "*", "series"))
+	if err != nil || len(series) == 0 {
+		t.Fatal("kernel-patches/ has no series")
+	}
+	status := regexp.MustCompile(`(?m)^Upstream-Status: (Pending|Submitted|Backport|Denied|Inappropriate|Inactive-Upstream)\b`)
+	line := regexp.MustCompile(`^\d+\.\d+$`)
+	for _, s := range series {
+		dir := filepath.Dir(s)
+		if !line.MatchString(filepath.Base(dir)) {
+			t.Errorf("%s: no kernel has that version, so no recipe applies it", dir)
+		}
+		named := map[string]bool{}
+		for _, name := range strings.Split(read(t, dir, "series"), "\n") {
+			name, _, _ = strings.Cut(name, "#")
+			if name = strings.TrimSpace(name); name == "" {
+				continue
+			}
+			named[name] = true
+			text := read(t, dir, name)
+			if !status.MatchString(text) {
+				t.Errorf("%s/%s has no well-formed Upstream-Status", dir, name)
+			}
+			if !strings.Contains(text, "\nSigned-off-by: ") {
+				t.Errorf("%s/%s is not signed off", dir, name)
+			}
+		}
+		there, err := filepath.Glob(filepath.Join(dir, "*.patch"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range there {
+			if !named[filepath.Base(p)] {
+				t.Errorf("%s is in no series", p)
+			}
+		}
+		if len(named) == 0 {
+			t.Errorf("%s is empty", s)
+		}
+	}
+}
+
+// Every knob says what it is for and what it is without being set, where the
+// build shows it and in the documentation.
+func TestVariablesAreDocumented(t *testing.T) {
+	doc := read(t, repo, "docs/yocto.md")
+	n := 0
+	for _, name := range files(t, ".inc", ".bb", ".bbclass") {
+		text := read(t, layer, name)
+		for _, a := range assignments(text) {
+			if !strings.HasPrefix(a.name, "DMAHEAP_") || (a.op != "??=" && a.op != "?=") {
+				continue
+			}
+			n++
+			if v, _ := value(text, a.name+"[doc]"); len(v) < 20 {
+				t.Errorf("%s: %s has no [doc]", name, a.name)
+			}
+			if !strings.Contains(doc, "`"+a.name+"`") {
+				t.Errorf("docs/yocto.md says nothing of %s", a.name)
+			}
+		}
+	}
+	if n < 8 {
+		t.Errorf("found %d variables; the reader no longer understands the layer", n)
+	}
+}
+
+// Each release that the layer claims has a file that builds on it.
+func TestKasFiles(t *testing.T) {
+	series, _ := value(read(t, layer, "conf/layer.conf"), "LAYERSERIES_COMPAT_dmaheap")
+	for _, release := range strings.Fields(series) {
+		text := read(t, layer, "kas/"+release+".yml")
+		if !strings.Contains(text, "branch: "+release) {
+			t.Errorf("kas/%s.yml does not check out %s", release, release)
+		}
+	}
+	for _, name := range files(t, ".yml") {
+		text := read(t, layer, name)
+		if !strings.Contains(text, "header:\n  version: ") {
+			t.Errorf("%s has no header", name)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^\s+- (meta-dmaheap/\S+\.yml)$`).FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(repo, m[1])); err != nil {
+				t.Errorf("%s includes %s, which is not there", name, m[1])
+			}
+		}
+		for _, m := range regexp.MustCompile(`require (conf/dmaheap/\S+)`).FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(layer, m[1])); err != nil {
+				t.Errorf("%s requires %s, which is not there", name, m[1])
+			}
+		}
+	}
+}
+
+// TestPython compiles every line of Python in the layer: modules, and the
+// functions and anonymous blocks of recipes and classes.
+func TestPython(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		needed(t, "no python3 in PATH")
+	}
+	check := func(name, code string) {
+		cmd := exec.Command(python, "-c", "import sys; compile(sys.stdin.read(), sys.argv[1], 'exec')", name)
+		cmd.Stdin = strings.NewReader(code)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		if err := cmd.Run(); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, stderr.Bytes())
+		}
+	}
+	for _, name := range files(t, ".py") {
+		check(name, read(t, layer, name))
+	}
+	n := 0
+	for _, name := range files(t, ".bb", ".inc", ".bbclass") {
+		var code []string
+		inBlock, inDef := false, false
+		for _, line := range strings.Split(read(t, layer, name), "\n") {
+			switch {
+			case strings.HasPrefix(line, "python ") && strings.HasSuffix(line, "{"):
+				inBlock = true
+				code = append(code, "def task(d, bb, os):")
+				n++
+			case inBlock && line == "}":
+				inBlock = false
+			case strings.HasPrefix(line, "def "):
+				inDef = true
+				code = append(code, line)
+				n++
+			case inDef && line != "" && !strings.HasPrefix(line, " "):
+				inDef = false
+			case inBlock || inDef:
+				code = append(code, line)
+			}
+		}
+		check(name, strings.Join(code, "\n")+"\n")
+	}
+	if n == 0 {
+		t.Error("found no Python in recipes; the reader no longer understands them")
+	}
+}
+
+// The examples are what people copy, so each must suit its board.
+func TestExamples(t *testing.T) {
+	boards := map[string]string{
+		"raspberrypi/examples/raspberrypi4-64":       "broadcom/bcm2711-rpi-4-b",
+		"meta-ti-bsp/examples/am62xx-evm":            "ti/k3-am625-sk",
+		"freescale-layer/examples/imx8mp-lpddr4-evk": "freescale/imx8mp-evk",
+	}
+	var there []string
+	for _, name := range files(t, "heaps.yaml") {
+		there = append(there, path.Dir(strings.TrimPrefix(name, "dynamic-layers/")))
+	}
+	sort.Strings(there)
+	for _, example := range there {
+		dts, ok := boards[example]
+		if !ok {
+			t.Errorf("%s: which device tree is it for?", example)
+			continue
+		}
+		t.Run(path.Base(example), func(t *testing.T) {
+			dir := filepath.Join(layer, "dynamic-layers", filepath.FromSlash(example))
+			local := read(t, dir, "local.conf")
+			for _, want := range []string{
+				"${DMAHEAP_LAYERDIR}/dynamic-layers/" + example + "/heaps.yaml",
+				path.Base(dts) + ".dtb",
+				`MACHINE = "` + path.Base(example) + `"`,
+			} {
+				if !strings.Contains(local, want) {
+					t.Errorf("local.conf does not say %s", want)
+				}
+			}
+			dtb := boardTree(t, dts)
+			out, err := exec.Command("go", "run", "../../cmd/heapctl", "compile", filepath.Join(dir, "heaps.yaml"), "--base", dtb, "--strict", "--check").CombinedOutput()
+			if err != nil {
+				t.Errorf("heapctl compile: %v\n%s", err, out)
+			}
+		})
+	}
+	if len(there) != len(boards) {
+		t.Errorf("examples = %v, want one for each of %v", there, boards)
+	}
+}
+
+// boardTree compiles a board's device tree out of a kernel source at hand. The
+// trees are GPL and large, so the repository has none.
+func boardTree(t *testing.T, dts string) string {
+	t.Helper()
+	src := os.Getenv("KERNEL_SRC")
+	if src == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			t.Skip(err)
+		}
+		found, _ := filepath.Glob(filepath.Join(cache, "dmaheap", "source", "*", "arch", "arm64", "boot", "dts"))
+		if len(found) == 0 {
+			t.Skip("no kernel source to compile the board's device tree from: set KERNEL_SRC, or run make kernel once")
+		}
+		src = filepath.Join(found[0], "..", "..", "..", "..")
+	}
+	for _, tool := range []string{"gcc", "dtc"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			needed(t, "no "+tool+" in PATH")
+		}
+	}
+	file := filepath.Join(src, "arch", "arm64", "boot", "dts", filepath.FromSlash(dts)+".dts")
+	pre := filepath.Join(t.TempDir(), "board.dts")
+	out, err := exec.Command("gcc", "-E", "-nostdinc", "-undef", "-D__DTS__", "-x", "assembler-with-cpp", "-P",
+		"-I", filepath.Join(src, "scripts", "dtc", "include-prefixes"), "-I", filepath.Join(src, "include"), "-o", pre, file).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", dts, err, out)
+	}
+	dtb := strings.TrimSuffix(pre, "dts") + "dtb"
+	if out, err := exec.Command("dtc", "-q", "-@", "-I", "dts", "-O", "dtb", "-o", dtb, pre).CombinedOutput(); err != nil {
+		t.Fatalf("dtc: %v\n%s", err, out)
+	}
+	return dtb
 }

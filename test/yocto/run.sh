@@ -1,0 +1,171 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# run.sh - the tests of meta-dmaheap that need a Yocto tree.
+#
+# usage: POKY_DIR=/path/to/poky test/yocto/run.sh
+#        OE_CORE_DIR=/path BITBAKE_DIR=/path test/yocto/run.sh
+#
+#   YOCTO_BUILD_DIR    build directory (~/.cache/dmaheap/yocto-RELEASE); it is kept
+#   DL_DIR SSTATE_DIR  used as they are
+#   YOCTO_LAYERS       further layers, such as those of a vendor
+#   YOCTO_CONF         a file to append to local.conf
+#   YOCTO_KERNELS      kernel recipes to patch and configure (linux-yocto)
+#   YOCTO_STEPS        only these steps: parse check-layer dry-run native board kernel
+#
+# It fetches no release. Exit codes: 0 all ok or skipped, 1 a step failed, 2 usage.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 2
+repo=$PWD
+
+if [ -z "${POKY_DIR:-}" ] && [ -z "${OE_CORE_DIR:-}" ]; then
+	echo "test-yocto: SKIP: no Yocto tree given; set POKY_DIR, or OE_CORE_DIR and BITBAKE_DIR"
+	exit 0
+fi
+core=${POKY_DIR:-$OE_CORE_DIR}
+if [ -z "${POKY_DIR:-}" ] && [ -z "${BITBAKE_DIR:-}" ] && [ ! -e "$core/bitbake" ]; then
+	echo "test-yocto: OE_CORE_DIR needs BITBAKE_DIR beside it" >&2
+	exit 2
+fi
+for file in "$core/oe-init-build-env" "$core/meta/conf/layer.conf"; do
+	if [ ! -e "$file" ]; then
+		echo "test-yocto: $core is no poky or openembedded-core: it has no ${file#"$core"/}" >&2
+		exit 2
+	fi
+done
+if [ "$(id -u)" -eq 0 ]; then
+	echo "test-yocto: bitbake refuses to run as root. Run this as an ordinary user, for example:" >&2
+	echo "  sudo -u \$SOMEBODY env ${POKY_DIR:+POKY_DIR=$POKY_DIR }${OE_CORE_DIR:+OE_CORE_DIR=$OE_CORE_DIR }${BITBAKE_DIR:+BITBAKE_DIR=$BITBAKE_DIR }$repo/test/yocto/run.sh" >&2
+	exit 2
+fi
+
+release=$(sed -nE 's/^LAYERSERIES_CORENAMES = "([a-z]+).*/\1/p' "$core/meta/conf/layer.conf")
+build=${YOCTO_BUILD_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/dmaheap/yocto-$release}
+case $build/ in
+"$repo"/*)
+	echo "test-yocto: the build directory $build is inside the repository; bitbake would parse its own output" >&2
+	exit 2
+	;;
+esac
+
+echo "test-yocto: $release in $core, build directory $build"
+
+# configure DIR FEATURE writes a build directory's configuration anew; what was
+# built there stays.
+configure() {
+	local dir=$1
+	mkdir -p "$dir/conf"
+	{
+		echo 'CONF_VERSION = "2"'
+		if [ "$2" = yes ]; then
+			echo 'require conf/dmaheap/qemuarm64.inc'
+		else
+			echo 'MACHINE = "qemuarm64"'
+		fi
+		[ -z "${DL_DIR:-}" ] || echo "DL_DIR = \"$DL_DIR\""
+		[ -z "${SSTATE_DIR:-}" ] || echo "SSTATE_DIR = \"$SSTATE_DIR\""
+		[ -z "${YOCTO_CONF:-}" ] || cat "$YOCTO_CONF"
+	} >"$dir/conf/local.conf"
+	{
+		# shellcheck disable=SC2016
+		echo 'BBPATH = "${TOPDIR}"'
+		echo 'BBFILES ?= ""'
+		echo "BBLAYERS ?= \"$core/meta ${YOCTO_LAYERS:-} $([ "$2" = yes ] && echo "$repo/meta-dmaheap")\""
+	} >"$dir/conf/bblayers.conf"
+}
+configure "$build" yes
+configure "$build-check" no
+
+# in_build DIR COMMAND... runs a command with the environment of a build
+# directory. oe-init-build-env reads unset variables.
+in_build() (
+	dir=$1
+	shift
+	set +u
+	[ -z "${BITBAKE_DIR:-}" ] || export BITBAKEDIR=$BITBAKE_DIR
+	cd "$core" || exit 2
+	# shellcheck disable=SC1091
+	. ./oe-init-build-env "$dir" >/dev/null || exit 2
+	"$@"
+)
+
+failed=()
+skipped=()
+logs=$build/test-yocto
+mkdir -p "$logs"
+
+# What bitbake prints when it cannot reach a source. A step that ends so has
+# tested nothing, which is not the same as having failed.
+unreachable='Network access disabled|Unable to fetch URL|Fetcher failure|FetchError|Unable to find revision|NetworkAccess'
+
+# step NAME COMMAND... runs one step and says how it ended.
+step() {
+	local name=$1 start log
+	shift
+	case " ${YOCTO_STEPS:-${name%% *}} " in *" ${name%% *} "*) ;; *) return ;; esac
+	start=$(date +%s)
+	log=$logs/${name// /-}.log
+	printf '%-40s ' "$name"
+	if "$@" >"$log" 2>&1; then
+		printf 'ok      %5ds\n' $(($(date +%s) - start))
+	elif grep -qE "$unreachable" "$log" && ! grep -qE '^ERROR: .*(heaps\.yaml|do_(patch|compile|kernel_configme|configure):)' "$log"; then
+		printf 'SKIP    %5ds  a source cannot be had: %s\n' $(($(date +%s) - start)) "$(grep -m1 -oE '(https?|git)://[^ ;]*' "$log")"
+		skipped+=("$name")
+	else
+		printf 'FAILED  %5ds\n' $(($(date +%s) - start))
+		grep -E -A6 '^(ERROR|FAIL)' "$log" | head -n 40 | sed 's/^/    /'
+		echo "    all of it: $log"
+		failed+=("$name")
+	fi
+}
+
+check_layer() {
+	# It exits with 0 also when the layer was left out.
+	in_build "$build-check" yocto-check-layer --machines qemuarm64 \
+		${YOCTO_LAYERS:+--dependency $YOCTO_LAYERS} -o "$logs/check-layer-result.log" -- "$repo/meta-dmaheap" &&
+		grep -q 'meta-dmaheap.*PASS' "$logs/check-layer-result.log"
+}
+
+# A warning of kernel_configcheck is a heap that is missing on the board.
+kernel() {
+	local out
+	out=$(in_build "$build" bitbake -f -c kernel_configcheck "$1" 2>&1)
+	local code=$?
+	echo "$out"
+	[ $code -eq 0 ] && ! grep -E 'WARNING.*CONFIG_(DMABUF|DMA_CMA|CMA|SYNC_FILE)' <<<"$out"
+}
+
+# A layout that is fatal must stop the build, with file, line and column.
+fatal_layout() {
+	local out
+	out=$(in_build "$build" bitbake -R "$logs/broken.conf" -c compile dmaheap-board 2>&1)
+	local code=$?
+	echo "$out"
+	[ $code -ne 0 ] && grep -qE 'over-kernel\.yaml:[0-9]+:[0-9]+' <<<"$out"
+}
+echo "DMAHEAP_CONFIG = \"$repo/examples/broken/over-kernel.yaml\"" >"$logs/broken.conf"
+
+step "parse" in_build "$build" bitbake -p
+step "check-layer" check_layer
+step "dry-run" in_build "$build" bitbake -n core-image-dmaheap
+step "native heapctl" in_build "$build" bitbake heapctl-native
+step "board example" in_build "$build" bitbake -c deploy dmaheap-board
+step "board fatal layout" fatal_layout
+for recipe in ${YOCTO_KERNELS:-linux-yocto}; do
+	step "kernel $recipe" kernel "$recipe"
+done
+
+echo
+if [ ${#failed[@]} -gt 0 ]; then
+	printf 'test-yocto: %d failed:' ${#failed[@]}
+	printf ' [%s]' "${failed[@]}"
+	echo
+	exit 1
+fi
+if [ ${#skipped[@]} -gt 0 ]; then
+	printf 'test-yocto: no failure, %d not tested:' ${#skipped[@]}
+	printf ' [%s]' "${skipped[@]}"
+	echo
+else
+	echo "test-yocto: all ok"
+fi
