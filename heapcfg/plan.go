@@ -64,7 +64,7 @@ type planner struct {
 func (p *planner) report(id string, at Place, fix, format string, args ...any) {
 	if fix == "" {
 		r, _ := RuleByID(id)
-		fix = r.Fix
+		fix = r.wayOut()
 	}
 	p.findings = append(p.findings, Finding{ID: id, Level: ruleLevel(id), Place: at, Message: fmt.Sprintf(format, args...), Fix: fix})
 }

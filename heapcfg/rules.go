@@ -4,6 +4,7 @@ package heapcfg
 
 import (
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -36,6 +37,16 @@ type Rule struct {
 type Say struct {
 	Kernels string
 	Line    string // empty: these kernels say nothing
+}
+
+// wayOut is the rule's own fix as a finding says it: in the middle of a
+// sentence.
+func (r Rule) wayOut() string {
+	fix := strings.TrimSuffix(r.Fix, ".")
+	if len(fix) > 1 && fix[0] >= 'A' && fix[0] <= 'Z' && fix[1] >= 'a' && fix[1] <= 'z' {
+		fix = string(fix[0]+'a'-'A') + fix[1:]
+	}
+	return fix
 }
 
 // silent is what rules use that no kernel has a message for.

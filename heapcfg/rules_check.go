@@ -23,7 +23,7 @@ func (l *linter) report(at Place, fix, format string, args ...any) {
 // tree of a board that boots is no error.
 func (l *linter) reportAs(level Level, at Place, fix, format string, args ...any) {
 	if fix == "" {
-		fix = l.rule.Fix
+		fix = l.rule.wayOut()
 	}
 	l.findings = append(l.findings, Finding{ID: l.rule.ID, Level: min(level, l.rule.Level), Place: at, Message: fmt.Sprintf(format, args...), Fix: fix})
 }
