@@ -135,6 +135,8 @@ func planRules() []Rule {
 			Why: "No driver binds to a disabled device, and nobody uses the region.", Fix: "Enable the device in the board's tree."},
 		{ID: "device-has-region", Level: Warning, Title: "A device does not lose a region it already has.",
 			Why: "An overlay replaces the whole memory-region property.", Fix: "List every heap the device needs."},
+		{ID: "kconfig-missing", Level: Error, Title: "The kernel has every option that the heaps need.",
+			Why: "Without it the memory is reserved, or not even that, and no heap appears; kconfig itself drops an option whose dependency is off, without a word.", Fix: "Merge the config fragment with scripts/kconfig/merge_config.sh and build the kernel again.", Source: "drivers/dma-buf/heaps/Kconfig"},
 		{ID: "device-names", Level: Error, Title: "Of the heaps of one device, all have a name or none.",
 			Why: "Drivers find a region by its place in memory-region-names; with gaps in the list they would find the wrong one.", Fix: "Write {node: ..., name: ...} in every heap of the device."},
 		{ID: "ram-differs", Level: Warning, Title: "The RAM that the config states is the RAM of the tree.",

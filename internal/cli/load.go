@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/heapcfg/emit"
 	"github.com/dmaheap/dmaheap/heapcfg/fdt"
 )
 
@@ -72,6 +73,10 @@ func loadPlan(env *Env, name string, f sourceFlags) (*plan, error) {
 			return nil, err
 		}
 	}
+	config, err := f.kernelConfig(env, &cfg.Target, cfg.StatedKernel || f.kernel != "")
+	if err != nil {
+		return nil, err
+	}
 	board, findings := heapcfg.FromTree(f.base, p.tree, cfg.Target)
 	p.findings = append(p.findings, findings...)
 	if board == nil {
@@ -80,8 +85,38 @@ func loadPlan(env *Env, name string, f sourceFlags) (*plan, error) {
 	p.layout, findings = cfg.Plan(board, p.tree)
 	p.findings = append(p.findings, findings...)
 	p.findings = append(p.findings, heapcfg.Lint(p.layout)...)
+	if config != nil {
+		p.findings = append(p.findings, config.Check(f.kconfig, stem(name)+".config", needs(p.layout))...)
+	}
 	heapcfg.SortFindings(p.findings)
 	return p, nil
+}
+
+// kernelConfig reads the configuration of the target kernel, if one is given,
+// and puts its facts into the target.
+func (f *sourceFlags) kernelConfig(env *Env, target *heapcfg.Target, statedKernel bool) (*heapcfg.KernelConfig, error) {
+	if f.kconfig == "" {
+		return nil, nil
+	}
+	data, err := readFile(env, f.kconfig, maxInput)
+	if err != nil {
+		return nil, err
+	}
+	k, err := heapcfg.ParseKernelConfig(data)
+	if err != nil {
+		return nil, usagef("%s: %v", f.kconfig, err)
+	}
+	k.Apply(target, statedKernel)
+	return k, nil
+}
+
+// needs lists the options that the heaps of a layout need.
+func needs(l *heapcfg.Layout) []heapcfg.Need {
+	var out []heapcfg.Need
+	for _, s := range emit.Symbols(l) {
+		out = append(out, heapcfg.Need{Name: s.Name, Value: s.Value, Why: s.Why})
+	}
+	return out
 }
 
 // sourceFlags say how a Layout is read from a file.
@@ -94,6 +129,7 @@ type sourceFlags struct {
 	variant  string
 	ram      []string
 	clear    []string
+	kconfig  string
 }
 
 func (f *sourceFlags) add(c *cobra.Command) {
@@ -101,6 +137,7 @@ func (f *sourceFlags) add(c *cobra.Command) {
 	fl.StringVarP(&f.base, "base", "b", "", "device tree blob of the board, where FILE is a heaps.yaml")
 	fl.StringArrayVar(&f.overlays, "overlay", nil, "overlay to apply to the device tree first (may be repeated)")
 	fl.StringVar(&f.variant, "variant", "", "variant of the config")
+	fl.StringVar(&f.kconfig, "kconfig", "", "the .config of the target kernel: its release and page size, and whether it has what the heaps need")
 	fl.StringArrayVar(&f.ram, "ram", nil, "BASE+SIZE of RAM that the boot loader fills in, where FILE is a device tree (may be repeated)")
 	fl.StringArrayVar(&f.clear, "keep-clear", nil, "WHAT=BASE+SIZE that something occupies: kernel, initrd, fdt, firmware or boot-loader, where FILE is a device tree (may be repeated)")
 	fl.StringVar(&f.kernel, "kernel", "", "target kernel version (default: the config's, the lock's, or 6.12)")
@@ -128,6 +165,10 @@ func loadSource(env *Env, name string, f sourceFlags) (*plan, error) {
 	}
 	if target.PageSize, err = heapcfg.ParseSize(f.page); err != nil {
 		return nil, usagef("--page-size: %v", err)
+	}
+	config, err := f.kernelConfig(env, &target, f.kernel != "")
+	if err != nil {
+		return nil, err
 	}
 	p := &plan{}
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
@@ -166,6 +207,9 @@ func loadSource(env *Env, name string, f sourceFlags) (*plan, error) {
 			return nil, err
 		}
 		p.findings = append(p.findings, heapcfg.Lint(p.layout)...)
+		if config != nil {
+			p.findings = append(p.findings, config.Check(f.kconfig, "the fragment that compile writes", needs(p.layout))...)
+		}
 	}
 	return p, nil
 }

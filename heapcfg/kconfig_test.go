@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+
+package heapcfg
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestKernelConfig(t *testing.T) {
+	k, err := ParseKernelConfig([]byte("#\n# Automatically generated file; DO NOT EDIT.\n# Linux/arm64 6.1.192 Kernel Configuration\n#\nCONFIG_ARM64=y\nCONFIG_ARM64_64K_PAGES=y\n# CONFIG_THING is not set\nCONFIG_HUGETLB_PAGE=y\nCONFIG_CMA_AREAS=19\nCONFIG_LOCALVERSION=\"-x\"\nCONFIG_DMABUF_HEAPS=m\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := DefaultTarget()
+	k.Apply(&got, false)
+	want := Target{Kernel: Version{6, 1}, PageSize: 64 * KiB, Arch: Arm64, Patched: true, HugeTLB: true, CMAAreas: 19}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("target (-want +got):\n%s", diff)
+	}
+	stated := Target{Kernel: Version{7, 3}}
+	if k.Apply(&stated, true); stated.Kernel != (Version{7, 3}) {
+		t.Errorf("the stated kernel became %v", stated.Kernel)
+	}
+	findings := k.Check(".config", "heaps.config", []Need{{"THING", "y", "a"}, {"CMA_AREAS", "20", "b"}, {"CMA_AREAS", "8", "c"}, {"DMABUF_HEAPS", "y", "d"}, {"ARM64", "y", "e"}})
+	var said []string
+	for _, f := range findings {
+		said = append(said, f.Level.String()+" "+f.ID+" "+f.Place.Path)
+	}
+	if diff := cmp.Diff([]string{"error kconfig-missing CONFIG_THING", "error kconfig-missing CONFIG_CMA_AREAS", "warning kconfig-missing CONFIG_DMABUF_HEAPS"}, said); diff != "" {
+		t.Errorf("findings (-want +got):\n%s", diff)
+	}
+	if _, err := ParseKernelConfig([]byte("hello\n")); !errors.Is(err, ErrKernelConfig) {
+		t.Errorf("text gives %v, want ErrKernelConfig", err)
+	}
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+
+package cli
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dmaheap/dmaheap/heapcfg/fdt"
+)
+
+// poolDTB writes a board with a CMA region that is aligned to 2 MiB only.
+func poolDTB(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile(virtDTB(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := fdt.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rm := tree.Root.AddChild(&fdt.Node{Name: "reserved-memory"})
+	rm.Set("#address-cells", fdt.U32s(2))
+	rm.Set("#size-cells", fdt.U32s(2))
+	rm.Set("ranges", nil)
+	n := rm.AddChild(&fdt.Node{Name: "video@50200000"})
+	n.Set("compatible", fdt.StringList("shared-dma-pool"))
+	n.Set("reusable", nil)
+	n.Set("reg", fdt.U32s(0, 0x50200000, 0, 0x400000))
+	blob, err := tree.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writeTestFile(t, "board.dtb", blob)
+}
+
+// raw runs lint and returns "level id" of each finding.
+func raw(t *testing.T, args ...string) (code int, found []string) {
+	t.Helper()
+	code, _, stderr := heapctl(t, append([]string{"lint", "--raw"}, args...)...)
+	for _, line := range strings.Split(strings.TrimSpace(stderr), "\n") {
+		id := line[strings.LastIndexByte(line, '[')+1:]
+		for _, level := range []string{"error", "warning", "note"} {
+			if strings.Contains(line, ": "+level+": ") {
+				found = append(found, level+" "+strings.TrimSuffix(id, "]"))
+			}
+		}
+	}
+	return code, found
+}
+
+func TestLintKernelFacts(t *testing.T) {
+	board := poolDTB(t)
+	full := "# Linux/arm64 6.12.117 Kernel Configuration\nCONFIG_ARM64=y\nCONFIG_ARM64_4K_PAGES=y\nCONFIG_SYNC_FILE=y\nCONFIG_DMABUF_HEAPS=y\nCONFIG_CMA=y\nCONFIG_DMA_CMA=y\nCONFIG_DMABUF_HEAPS_CMA=y\nCONFIG_DMABUF_HEAPS_CMA_REGIONS=y\n"
+	for _, tc := range []struct {
+		name string
+		args []string
+		code int
+		want []string
+	}{
+		{"nothing known", nil, ExitOK, []string{"warning cma-alignment"}},
+		{"strict", []string{"--strict"}, ExitFailed, []string{"warning cma-alignment"}},
+		{"huge pages", []string{"--kconfig", writeTestFile(t, ".config", []byte(full+"CONFIG_TRANSPARENT_HUGEPAGE=y\n"))}, ExitOK, nil},
+		{"64 KiB pages", []string{"--page-size", "64KiB"}, ExitFailed, []string{"error cma-alignment", "error cma-alignment"}},
+		{"5.10", []string{"--kernel", "5.10"}, ExitFailed, []string{"error cma-alignment"}},
+		{"a heap option is off", []string{"--kconfig", writeTestFile(t, ".config", []byte(strings.Replace(full, "CONFIG_DMA_CMA=y", "# CONFIG_DMA_CMA is not set", 1)+"CONFIG_HUGETLB_PAGE=y\n"))}, ExitFailed, []string{"error kconfig-missing"}},
+		{"a heap is a module", []string{"--kconfig", writeTestFile(t, ".config", []byte(strings.Replace(full, "HEAPS_CMA=y", "HEAPS_CMA=m", 1)+"CONFIG_HUGETLB_PAGE=y\n"))}, ExitOK, []string{"warning kconfig-missing"}},
+		{"over the kernel", []string{"--keep-clear", "kernel=0x5000_0000+16MiB"}, ExitFailed, []string{"error over-kernel", "warning cma-alignment"}},
+		{"other RAM", []string{"--ram", "0x4000_0000+128MiB"}, ExitFailed, []string{"error outside-ram", "warning cma-alignment"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			code, got := raw(t, append(tc.args, board)...)
+			if diff := cmp.Diff(tc.want, got); diff != "" || code != tc.code {
+				t.Errorf("exit %d, want %d (-want +got):\n%s", code, tc.code, diff)
+			}
+		})
+	}
+}
+
+func TestLintUsage(t *testing.T) {
+	board := poolDTB(t)
+	for _, args := range [][]string{
+		{"--keep-clear", "kernel"}, {"--keep-clear", "moon=0x0+1MiB"}, {"--keep-clear", "kernel=0x0"}, {"--ram", "1GiB"}, {"--ram", "0x0+0"},
+		{"--kconfig", board}, {"--kconfig", "nowhere"}, {"--kernel", "new"}, {"--page-size", "4K"}, {"-o", "xml"}, {"--overlay", board},
+	} {
+		code, stdout, stderr := heapctl(t, append([]string{"lint", board}, args...)...)
+		if code != ExitUsage || stdout != "" || !strings.HasPrefix(stderr, "heapctl: ") {
+			t.Errorf("lint %v: exit %d, stdout %q, stderr %q", args, code, stdout, stderr)
+		}
+	}
+}
