@@ -23,10 +23,12 @@ import (
 	"github.com/dmaheap/dmaheap/internal/sysinfo"
 )
 
-// The share of a heap's free memory that a quick run takes, and its most.
+// The share of a heap's free memory that a quick run takes, its most, and what
+// it takes of a heap whose size nothing tells.
 const (
-	quickShare = 4
-	quickMost  = 16 * heapcfg.MiB
+	quickShare   = 4
+	quickMost    = 16 * heapcfg.MiB
+	unknownShare = 256 * heapcfg.KiB
 )
 
 // defaultPatience is how long one check may take before the kernel counts as
@@ -202,6 +204,9 @@ func Run(ctx context.Context, board *sysinfo.Board, dev Device, lock *heapcfg.Lo
 	start := time.Now()
 	nodes, nodesErr := board.Nodes()
 	r.nodes = nodes
+	if lock.Config == "" {
+		r.takeWhatIsThere()
+	}
 	if err := r.known(); err != nil {
 		return nil, err
 	}
@@ -224,6 +229,24 @@ func Run(ctx context.Context, board *sysinfo.Board, dev Device, lock *heapcfg.Lo
 	}
 	r.rep.Finish(time.Since(start).Seconds())
 	return r.rep, nil
+}
+
+// takeWhatIsThere adds the heaps that nobody promised to those of the device
+// tree: without a lock they are tested as well, for what every heap must do.
+func (r *run) takeWhatIsThere() {
+	heaps, err := r.board.Heaps()
+	if err != nil {
+		return
+	}
+	lock := *r.lock
+	lock.Heaps = slices.Clone(lock.Heaps)
+	for _, h := range heaps {
+		if slices.ContainsFunc(lock.Heaps, func(e heapcfg.Expected) bool { return e.Name == h.Name }) {
+			continue
+		}
+		lock.Heaps = append(lock.Heaps, heapcfg.Expected{Name: h.Name, Kind: h.Kind, Access: heapcfg.Cached, SharedWith: h.SharesWith})
+	}
+	r.lock = &lock
 }
 
 // known refuses --heap with a name that means nothing here: a run that tests

@@ -18,20 +18,23 @@ func size(n uint64) string { return heapcfg.FormatSize(n) }
 // share is how much memory this run may hold of the heap at once, in whole
 // units of allocation and never less than one.
 func (t *target) share() uint64 {
-	free := quickMost * quickShare
-	if t.exp.Range.Size > 0 {
-		free = t.exp.Range.Size
+	n := uint64(unknownShare)
+	switch {
+	case t.exp.Kind == heapcfg.System:
+		n = quickMost
+		if free, ok := t.board.MemAvailable(); ok {
+			n = min(n, free/(2*quickShare)) // all of the system lives from it
+		}
+	case t.whole() > 0:
+		free := t.whole()
+		if t.usage.Used.Known() {
+			free -= min(free, t.usage.Used.Value)
+		}
+		if t.usage.Largest.Known() {
+			free = min(free, t.usage.Largest.Value)
+		}
+		n = min(free/quickShare, quickMost)
 	}
-	if t.usage.Size.Known() {
-		free = t.usage.Size.Value
-	}
-	if t.usage.Used.Known() {
-		free -= min(free, t.usage.Used.Value)
-	}
-	if t.usage.Largest.Known() {
-		free = min(free, t.usage.Largest.Value)
-	}
-	n := min(free/quickShare, quickMost)
 	return max(n-n%t.unit(), t.unit())
 }
 

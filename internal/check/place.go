@@ -16,7 +16,7 @@ import (
 func (t *target) size() *outcome {
 	u := t.usage
 	if t.exp.Range.Size == 0 {
-		return skip("the lock does not say how large it is")
+		return skip("nothing says how large it was meant to be")
 	}
 	if !u.Size.Known() {
 		return skip("this kernel does not tell the size of the heap; --full measures it")
@@ -65,7 +65,10 @@ func (t *target) replaced() string {
 
 // place looks for the heap's memory where it was meant to be.
 func (t *target) place() *outcome {
-	if t.exp.Dynamic || t.exp.Range.Size == 0 {
+	if t.exp.Range.Size == 0 {
+		return skip("nothing says where it was meant to lie")
+	}
+	if t.exp.Dynamic {
 		return skip("the kernel chooses the place of this heap")
 	}
 	if cma, ok := t.cmaParam(); ok {

@@ -270,6 +270,9 @@ func (r *run) present(e heapcfg.Expected) (sysinfo.Node, *outcome) {
 // describe says in a few words what a heap is.
 func describe(e heapcfg.Expected) string {
 	s := string(e.Kind)
+	if s == "" {
+		s = "of a kind that is not known"
+	}
 	if e.Range.Size > 0 {
 		s += ", " + heapcfg.FormatSize(e.Range.Size)
 		if !e.Dynamic {
@@ -310,7 +313,7 @@ func (r *run) unexpected() {
 	for _, n := range r.nodes {
 		start := time.Now()
 		expected := slices.ContainsFunc(r.lock.Heaps, func(e heapcfg.Expected) bool { return e.Name == n.Name || e.Short == n.Name })
-		if expected || r.lock.Config == "" && (n.Link != "" && !n.Broken || slices.Contains(ownNames[:], n.Name)) {
+		if expected || r.lock.Config == "" && n.Link != "" && !n.Broken {
 			continue
 		}
 		any = true
@@ -335,10 +338,6 @@ func (r *run) strange(n sysinfo.Node) *outcome {
 	case slices.Contains(ownNames[:], n.Name):
 		return warn("the kernel brings this heap by itself").because(want, n.Name, n.Path()).
 			advise("%s", ownAdvice(n.Name))
-	}
-	if r.lock.Config == "" {
-		return warn("the live device tree does not ask for this heap").because("only the heaps of the device tree", n.Name, n.Path()).
-			advise("a driver of the vendor brings it; state a lock file to have it checked")
 	}
 	why := "nobody asked for it in the config"
 	if reg := r.liveRegion(n.Name); reg != nil {

@@ -62,6 +62,9 @@ func (t *target) largest(limit uint64) (Buffer, uint64, error) {
 }
 
 func (t *target) allocLargest() *outcome {
+	if t.whole() == 0 {
+		return skip("neither the kernel nor the device tree tells how large the heap is")
+	}
 	limit, how := t.promised()
 	if limit == 0 {
 		return fail("nothing is free").because("a free block", "0", how).advise("end the programs that hold the heap%s", t.heldBy())
@@ -120,6 +123,9 @@ func (t *target) shortAdvice() string {
 // allocExhaust takes the heap in pieces until it is empty, looks at how it says
 // so, gives everything back and takes the largest block once more.
 func (t *target) allocExhaust() *outcome {
+	if t.whole() == 0 {
+		return skip("neither the kernel nor the device tree tells how large the heap is")
+	}
 	first, how := t.promised()
 	before := t.board.Usage(t.exp.Name, t.areas(t.exp)...)
 	if first == 0 {

@@ -50,7 +50,7 @@ what to do about it.
 
 What was meant is in the lock file that "heapctl compile" wrote; without an
 argument it is ` + defaultLock + `, and without that file it is
-what the live device tree asks for.
+what the live device tree asks for; heaps beyond that are tested as well.
 
 A quick run, the default, takes at most a quarter of what is free in each heap,
 and 16MiB at once. A full run takes everything each heap has for a moment:
@@ -181,21 +181,23 @@ func (f *checkFlags) expectation(env *Env, board *sysinfo.Board, args []string) 
 	return lock, name, nil
 }
 
-// fromTree takes the live device tree for what was meant.
+// fromTree takes the live device tree for what was meant. A board without one,
+// or with one that is no use, is held against what every heap must do.
 func (f *checkFlags) fromTree(board *sysinfo.Board) (*heapcfg.Lock, string, error) {
+	// A name in Config would say that a compiler wrote the lock.
+	nothing := heapcfg.NewLock("", &heapcfg.Layout{})
 	tree, err := board.Tree()
 	if err != nil {
-		return nil, "", usagef("nothing to hold the board against: no %s, and %s: %s", defaultLock, sysinfo.TreePath, sysinfo.Reason(err))
+		return nothing, fmt.Sprintf("no lock file, and no device tree (%s): what every heap must do", sysinfo.Reason(err)), nil
 	}
 	layout, findings := heapcfg.FromTree(sysinfo.TreePath, tree, board.Target())
 	if layout == nil {
-		why := "it has no memory node"
+		why := "no memory node"
 		if len(findings) > 0 {
 			why = findings[0].Message
 		}
-		return nil, "", usagef("nothing to hold the board against: no %s, and in %s %s", defaultLock, sysinfo.TreePath, why)
+		return nothing, fmt.Sprintf("no lock file, and %s cannot be used (%s): what every heap must do", sysinfo.TreePath, why), nil
 	}
-	// A name in Config would say that a compiler wrote the lock.
 	return heapcfg.NewLock("", layout), "the live device tree", nil
 }
 

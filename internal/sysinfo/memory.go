@@ -108,3 +108,20 @@ func (b *Board) Placed(r heapcfg.Range) (Place, error) {
 	}
 	return PlaceOutside, nil
 }
+
+// MemAvailable returns how many bytes the kernel could hand out without
+// swapping (proc_meminfo(5)).
+func (b *Board) MemAvailable() (uint64, bool) {
+	data, err := b.read("free memory", "proc/meminfo")
+	if err != nil {
+		return 0, false
+	}
+	for s := bufio.NewScanner(bytes.NewReader(data)); s.Scan(); {
+		f := strings.Fields(s.Text())
+		if len(f) >= 2 && f[0] == "MemAvailable:" {
+			kib, err := strconv.ParseUint(f[1], 10, 54)
+			return kib << 10, err == nil
+		}
+	}
+	return 0, false
+}
