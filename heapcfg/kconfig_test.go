@@ -27,9 +27,9 @@ func TestKernelConfig(t *testing.T) {
 	findings := k.Check(".config", "heaps.config", []Need{{"THING", "y", "a"}, {"CMA_AREAS", "20", "b"}, {"CMA_AREAS", "8", "c"}, {"DMABUF_HEAPS", "y", "d"}, {"ARM64", "y", "e"}})
 	var said []string
 	for _, f := range findings {
-		said = append(said, f.Level.String()+" "+f.ID+" "+f.Place.Path)
+		said = append(said, f.Level.String()+" "+f.Place.Path+" "+f.ID)
 	}
-	if diff := cmp.Diff([]string{"error kconfig-missing CONFIG_THING", "error kconfig-missing CONFIG_CMA_AREAS", "warning kconfig-missing CONFIG_DMABUF_HEAPS"}, said); diff != "" {
+	if diff := cmp.Diff([]string{"error CONFIG_THING kconfig-missing", "error CONFIG_CMA_AREAS kconfig-missing", "warning CONFIG_DMABUF_HEAPS kconfig-missing"}, said); diff != "" {
 		t.Errorf("findings (-want +got):\n%s", diff)
 	}
 	if _, err := ParseKernelConfig([]byte("hello\n")); !errors.Is(err, ErrKernelConfig) {
