@@ -29,7 +29,7 @@ endif
 help: ## this list
 	@echo "usage: make TARGET [V=6.12] [KERNEL_SRC=/path/to/linux] [CONFIG=heaps.yaml]"
 	@echo
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo
 	@echo "kernels are cached in $${XDG_CACHE_HOME:-~/.cache}/dmaheap"
 
@@ -49,13 +49,16 @@ check: ## the fast checks: format, vet, staticcheck, unit tests
 	@test/setup.sh check boot
 	@test/check.sh
 
+# Every package whose tests heed DMAHEAP_VM; a test holds this list to that.
+VM_PACKAGES := ./test/vm ./test/truth ./internal/check/vmfault
+
 # The demo comes first, as a test and because it shows how far the kernel is;
 # the tests then find that kernel in the cache.
 .PHONY: vm-test
 vm-test: ## the tests in virtual machines alone
 	@test/setup.sh boot kernel
 	@MAKEFLAGS= go run ./test/demo
-	@MAKEFLAGS= DMAHEAP_VM=require go test -count=1 -timeout 60m ./test/vm/...
+	@MAKEFLAGS= DMAHEAP_VM=require go test -count=1 -p 1 -timeout 60m $(VM_PACKAGES)
 
 # Every line there are patches for, or those named: make test-kernels KERNELS="6.1 7.3"
 KERNELS ?= $(notdir $(patsubst %/,%,$(wildcard kernel-patches/[0-9]*/)))
@@ -76,6 +79,12 @@ test-debug: ## heapctl check and the selftest on a kernel with KASAN, lockdep an
 .PHONY: kernel
 kernel: ## build the kernel for the virtual machines and print where it is
 	@test/kernel.sh
+
+.PHONY: test-yocto
+test-yocto: ## what only Yocto can tell of meta-dmaheap; POKY_DIR=/path
+	@test/yocto/run.sh
+
+include test/buildroot/targets.mk
 
 .PHONY: clean
 clean: ## remove build/; the kernel cache stays

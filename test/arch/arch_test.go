@@ -197,6 +197,36 @@ func TestHeapctlSize(t *testing.T) {
 	t.Logf("heapctl for arm64: %d bytes with %s; budget %d, goal %d", fi.Size(), oldestGo, sizeBudget, sizeGoal)
 }
 
+// A test that skips without a kernel has to be in the list that make test runs
+// with a kernel, or it is never run where it counts.
+func TestMakeTestRunsEveryMachine(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join("..", "..", "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^VM_PACKAGES := (.*)$`).FindSubmatch(makefile)
+	if m == nil {
+		t.Fatal("the Makefile has no VM_PACKAGES")
+	}
+	listed := map[string]bool{}
+	for _, p := range strings.Fields(string(m[1])) {
+		listed[strings.TrimPrefix(p, "./")] = true
+	}
+	heeds := []byte(`os.Getenv("DMAHEAP` + `_VM")`)
+	for _, f := range files(t) {
+		if !strings.HasSuffix(f, "_test.go") {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join("..", "..", f))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if dir := filepath.ToSlash(filepath.Dir(f)); bytes.Contains(data, heeds) && !listed[dir] {
+			t.Errorf("%s heeds DMAHEAP_VM, but VM_PACKAGES in the Makefile lacks ./%s", f, dir)
+		}
+	}
+}
+
 // files lists what git tracks or would track.
 func files(t *testing.T) []string {
 	t.Helper()
