@@ -160,6 +160,7 @@ func heapChecks() []check {
 		{Def{"mmap-refused", "device-only memory cannot be mapped"}, needOpen, (*target).mmapRefused},
 		{Def{"zeroed", "new buffers hold no old bytes"}, needMap, (*target).zeroed},
 		{Def{"write-read", "what is written is read back through another mapping"}, needMap, (*target).writeRead},
+		{Def{"place-pages", "the pages of a buffer are contiguous and inside the region"}, needMap, (*target).placePages},
 		{Def{"mmap-partial", "mapping with offset and partial length"}, needMap, (*target).mmapPartial},
 		{Def{"mmap-beyond", "mapping past the end is refused"}, needMap, (*target).mmapBeyond},
 		{Def{"mmap-readonly", "a read-only buffer cannot be mapped for writing"}, needMap, (*target).mmapReadOnly},
@@ -407,6 +408,8 @@ func (t *target) applies(c check) bool {
 		return deviceOnly
 	case "import-drm":
 		return t.o.Import
+	case "place-pages":
+		return t.exp.Kind != heapcfg.System && !deviceOnly
 	}
 	return c.needs != needMap || !deviceOnly
 }

@@ -171,6 +171,7 @@ func TestFaultyKernel(t *testing.T) {
 		{"writes are lost", faults{lostWrites: true}, "write-read"},
 		{"sizes not rounded", faults{oddSize: true}, "alloc-page"},
 		{"wrong arguments taken", faults{takeAll: true}, "bad-args"},
+		{"pages not contiguous", faults{scattered: true}, "place-pages"},
 		{"one struct size", faults{oneStruct: true}, "struct-size"},
 		{"lost with the first descriptor", faults{freeOnClose: true}, "exporter-death"},
 		{"descriptors leak", faults{leakFD: true}, "fd-leak"},
@@ -223,6 +224,19 @@ func TestDeviceOnly(t *testing.T) {
 	r = setup{lock: lock, dev: k}.run(t)
 	if f := r.Summary.First; f == nil || f.ID != "mmap-refused" {
 		t.Errorf("device-only memory that maps gives %+v, want mmap-refused", f)
+	}
+}
+
+func TestPlacePages(t *testing.T) {
+	r := setup{dev: newFakeKernel(videoSize, faults{hidden: true})}.run(t)
+	if r.Summary.Exit != report.ExitOK {
+		t.Errorf("a kernel that hides page frames fails:\n%s", dump(r))
+	}
+	k := newFakeKernel(videoSize, faults{})
+	k.base = 0x58000000
+	r = setup{dev: k}.run(t)
+	if f := r.Summary.First; f == nil || f.ID != "place-pages" || !strings.Contains(f.Message, "0x58000000") {
+		t.Errorf("memory outside of the region gives %+v, want place-pages with the address", f)
 	}
 }
 

@@ -3,12 +3,14 @@
 package check
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
+	"unsafe"
 
 	"github.com/dmaheap/dmaheap/dmaheap"
 )
@@ -19,6 +21,9 @@ type Device interface {
 	Open(name string) (Heap, error)
 	// OpenFiles returns how many descriptors this process has open.
 	OpenFiles() (int, error)
+	// Physical returns the physical addresses of the pages of a mapping, or
+	// an error that wraps errHidden where the kernel does not show them.
+	Physical(m Mapping, page uint64) ([]uint64, error)
 	// Child has another process allocate a buffer, fill it with the pattern
 	// of the seed and die. It returns the buffer, which outlived it, or nil
 	// on a kernel that cannot pass one on.
@@ -82,6 +87,37 @@ func (Kernel) OpenFiles() (int, error) {
 	defer d.Close()
 	names, err := d.Readdirnames(-1)
 	return len(names) - 1, err
+}
+
+// errHidden is returned by Physical where a kernel, or the caller's rights, do
+// not let it see.
+var errHidden = errors.New("this kernel does not show where the pages of a buffer lie")
+
+// Physical reads /proc/self/pagemap (Documentation/admin-guide/mm/pagemap.rst).
+// A mapping made by page-frame number, as the heaps make theirs since 6.6, has
+// no page structs and so no entries there.
+func (Kernel) Physical(m Mapping, page uint64) ([]uint64, error) {
+	data := m.Bytes()
+	f, err := os.Open("/proc/self/pagemap")
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errHidden, err)
+	}
+	defer f.Close()
+	entries := make([]byte, 8*uint64(len(data))/page)
+	at := uint64(uintptr(unsafe.Pointer(unsafe.SliceData(data)))) / page * 8
+	if _, err := f.ReadAt(entries, int64(at)); err != nil {
+		return nil, fmt.Errorf("%w: %w", errHidden, err)
+	}
+	var out []uint64
+	for i := 0; i < len(entries); i += 8 {
+		e := binary.NativeEndian.Uint64(entries[i:])
+		const present, frame = 1 << 63, 1<<55 - 1
+		if e&present == 0 || e&frame == 0 {
+			return nil, fmt.Errorf("%w: no page frames in /proc/self/pagemap", errHidden)
+		}
+		out = append(out, e&frame*page)
+	}
+	return out, nil
 }
 
 // errNoChild is returned by Child where no command line for one is known.

@@ -38,6 +38,8 @@ type faults struct {
 	noSockets    bool
 	fault        bool // touching mapped memory faults
 	hang         bool // sync never returns
+	hidden       bool // the page frames are not to be seen
+	scattered    bool // pages do not follow each other
 	importErr    map[string]error
 }
 
@@ -46,6 +48,7 @@ type fakeKernel struct {
 	mu       sync.Mutex
 	f        faults
 	page     uint64
+	base     uint64 // where the memory lies
 	unit     uint64
 	memory   []byte
 	used     []bool // by unit
@@ -55,7 +58,7 @@ type fakeKernel struct {
 }
 
 func newFakeKernel(size uint64, f faults) *fakeKernel {
-	k := &fakeKernel{f: f, page: 4096, unit: 4096, memory: make([]byte, size), deviceOK: true, files: 3, fds: map[uint32]*fakeBuffer{}}
+	k := &fakeKernel{f: f, page: 4096, base: 0x54000000, unit: 4096, memory: make([]byte, size), deviceOK: true, files: 3, fds: map[uint32]*fakeBuffer{}}
 	k.used = make([]bool, size/k.unit)
 	return k
 }
@@ -69,6 +72,21 @@ func (k *fakeKernel) Open(name string) (Heap, error) {
 }
 
 func (k *fakeKernel) OpenFiles() (int, error) { return k.files, nil }
+
+func (k *fakeKernel) Physical(m Mapping, page uint64) ([]uint64, error) {
+	if k.f.hidden {
+		return nil, errHidden
+	}
+	var out []uint64
+	for i := uint64(0); i < uint64(len(m.Bytes())); i += page {
+		at := k.base + i
+		if k.f.scattered {
+			at = k.base + i*2
+		}
+		out = append(out, at)
+	}
+	return out, nil
+}
 
 func (k *fakeKernel) Child(heap string, size, seed uint64) (Buffer, error) {
 	h, err := k.Open(heap)

@@ -3,11 +3,13 @@
 package check
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 
+	"github.com/dmaheap/dmaheap/dmaheap"
 	"github.com/dmaheap/dmaheap/heapcfg"
 	"github.com/dmaheap/dmaheap/internal/sysinfo"
 )
@@ -105,6 +107,49 @@ func (t *target) place() *outcome {
 	}
 	return fail("the kernel did not keep %v from other use: it is %s", t.exp.Range, place).because("reserved", string(place), evidence).
 		advise("see dmesg for the region: dmesg | grep -e 'reserved mem' -e cma")
+}
+
+// placePages looks at the page frames of a buffer, where the kernel shows them.
+func (t *target) placePages() *outcome {
+	region := t.exp.Range
+	if b := t.usage.Base; b.Known() {
+		region = heapcfg.Range{Base: heapcfg.Addr(b.Value), Size: t.whole()}
+	}
+	if t.exp.Dynamic && !t.usage.Base.Known() || region.Size == 0 || t.replaced() != "" {
+		return skip("nothing says where the region lies")
+	}
+	return t.withBuffer(t.share(), func(b Buffer) *outcome {
+		m, err := b.MapRange(0, min(b.Size(), window), dmaheap.ReadWrite)
+		if err != nil {
+			return mapFailed(b, err)
+		}
+		defer m.Close()
+		for i := uint64(0); i < uint64(len(m.Bytes())); i += t.board.PageSize {
+			m.Bytes()[i] = 1 // some drivers map a page when it is touched
+		}
+		frames, err := t.dev.Physical(m, t.board.PageSize)
+		if errors.Is(err, errHidden) {
+			return skip("%v", err)
+		}
+		if err != nil {
+			return fail("the pages cannot be looked up: %v", err).because("page frames", errText(err), "/proc/self/pagemap").advise("see dmesg")
+		}
+		const evidence = "/proc/self/pagemap"
+		for i, at := range frames {
+			page := heapcfg.Range{Base: heapcfg.Addr(at), Size: t.board.PageSize}
+			if !region.Contains(page) {
+				return fail("page %d of a buffer lies at %v, outside of the region", i, page.Base).
+					because("a page within "+region.String(), page.Base.String(), evidence).
+					advise("the heap does not take its memory from the region: look in dmesg for what became of the region")
+			}
+			if t.exp.Kind != heapcfg.Chunk && i > 0 && at != frames[i-1]+t.board.PageSize {
+				return fail("the pages of a buffer are not contiguous, from page %d on", i).
+					because(heapcfg.Addr(frames[i-1]+t.board.PageSize).String(), page.Base.String(), evidence).
+					advise("devices without an IOMMU cannot use this heap; its driver must hand out contiguous memory")
+			}
+		}
+		return pass("%d pages from %v on, inside the region", len(frames), heapcfg.Addr(frames[0]))
+	})
 }
 
 // alignSlack is what the largest block may fall short of a CMA area because

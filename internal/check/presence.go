@@ -301,8 +301,12 @@ func (r *run) listing() string {
 	return "the heaps " + strings.Join(out, ", ")
 }
 
-// ownNames are heaps that kernels make without being asked.
-var ownNames = [...]string{"system", "system_cc_shared", heapcfg.DefaultCMAName, "reserved"}
+// ownHeap reports whether kernels make the heap without being asked: the
+// default CMA area, and heaps of the page allocator, which have no region
+// (system, system-contig, system_cc_shared).
+func ownHeap(name string) bool {
+	return name == heapcfg.DefaultCMAName || name == "reserved" || strings.HasPrefix(name, "system")
+}
 
 // unexpected names the heaps and links that the lock does not know.
 func (r *run) unexpected() {
@@ -335,7 +339,7 @@ func (r *run) strange(n sysinfo.Node) *outcome {
 	case n.Link != "":
 		return warn("a symlink to %s that the lock does not know", n.Link).because(want, "a symlink", n.Path()).
 			advise("if a program needs it, state it in heaps.yaml as the short name of the heap; else find the udev rule that makes it")
-	case slices.Contains(ownNames[:], n.Name):
+	case ownHeap(n.Name):
 		return warn("the kernel brings this heap by itself").because(want, n.Name, n.Path()).
 			advise("%s", ownAdvice(n.Name))
 	}
@@ -351,6 +355,9 @@ func ownAdvice(name string) string {
 	switch name {
 	case "reserved", heapcfg.DefaultCMAName:
 		return "it is the default CMA area (CONFIG_CMA_SIZE_MBYTES, or cma= on the command line); state a default CMA heap in heaps.yaml to have it where you want it"
+	}
+	if name != "system" {
+		return "build the kernel without the driver of this heap if nobody needs it; each heap is a way to memory"
 	}
 	return "state it in heaps.yaml to have its mode and group checked, or build the kernel without CONFIG_DMABUF_HEAPS_SYSTEM"
 }
