@@ -152,7 +152,7 @@ func regionRules() []Rule {
 			Why: "With one cell an address at or above 4 GiB cannot be written; it would be cut to its low 32 bits.", Says: silent(),
 			Fix: "Place the heap below 4 GiB.", Source: "Devicetree Specification 2.3.5", check: (*linter).addressCells},
 		{ID: "ram-left", Level: Warning, Kernels: allKernels, Title: "The kernel keeps memory of its own.",
-			Why: "Carveouts and no-map regions are lost to the system, and a CMA area serves movable pages only. With less than 32 MiB left beside them the kernel kills processes, or panics at boot.", Says: silent(),
+			Why: "Carveouts and no-map regions are lost to the system, and a CMA area serves movable pages only: the kernel's own data and all that cannot move must live in what is left. Less than 32 MiB is little.", Says: silent(),
 			Fix: "Make heaps smaller.", Source: srcCMA + ", cma_alloc", check: (*linter).ramLeft},
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/heapcfg/emit"
 	"github.com/dmaheap/dmaheap/heapcfg/fdt"
 	"github.com/dmaheap/dmaheap/internal/vmtest"
 	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
@@ -334,6 +335,63 @@ func TestRulesAgainstTheKernel(t *testing.T) {
 			l.boot(t, b, tree)
 		})
 	}
+}
+
+// TestRulesAgainstMainline compiles a config for a kernel without our patches:
+// the rules say that only the default CMA area becomes a heap there, and so it
+// must be.
+func TestRulesAgainstMainline(t *testing.T) {
+	b := setup(t)
+	var err error
+	b.image, err = b.Image(context.Background(), rig.Kernel{Cached: os.Getenv("DMAHEAP_VM") != "require", Env: []string{"DMAHEAP_PATCHES=none"}})
+	if err != nil {
+		if os.Getenv("DMAHEAP_VM") == "require" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	cfg, findings := heapcfg.Parse("heaps.yaml", []byte(`version: 1
+target: {kernel: "`+b.kernel.String()+`", patched: false}
+keep-clear:
+- {what: kernel, base: 0x4020_0000, size: 16MiB}
+- {what: initrd, base: 0x4800_0000, size: 32MiB}
+heaps:
+- {name: main, kind: cma, size: 64MiB, base: 0x5000_0000, default: true}
+- {name: video, kind: cma, size: 32MiB, base: 0x5400_0000}
+- {name: npu, kind: carveout, size: 16MiB, base: 0x5600_0000}
+`))
+	if len(findings) > 0 {
+		t.Fatal(findings)
+	}
+	board, _ := heapcfg.FromTree("virt.dtb", b.base, cfg.Target)
+	plan, _ := cfg.Plan(board, b.base)
+	refused := map[string]bool{} // heaps that the rules say will be missing
+	for _, f := range heapcfg.Lint(plan) {
+		if f.Level == heapcfg.Error {
+			refused[f.ID] = true
+		}
+	}
+	before619 := b.kernel.Before(heapcfg.Version{Major: 6, Minor: 19})
+	want := map[string]bool{"carveout-no-heap": true}
+	if before619 {
+		want["cma-no-heap"] = true
+	}
+	if diff := cmp.Diff(want, refused); diff != "" {
+		t.Errorf("the rules say (-want +got):\n%s", diff)
+	}
+	merged, err := emit.Merged("heaps", plan, b.base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := fdt.Parse(merged.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := layout{heaps: []string{"main@50000000"}, missing: []string{"npu@56000000"}}
+	if before619 {
+		l.missing = append(l.missing, "video@54000000")
+	}
+	l.boot(t, b, tree)
 }
 
 func (l *layout) tree(base *fdt.Tree) *fdt.Tree {
