@@ -291,6 +291,8 @@ type Layout struct {
 	DMALimit Addr `json:"dma_limit,omitempty"`
 	// Defects are flaws of the tree outside of single regions.
 	Defects []Defect `json:"defects,omitempty"`
+	// Variant is the variant of heaps.yaml that was compiled, if any.
+	Variant string `json:"variant,omitempty"`
 	// Source names the file the Layout was read from; BaseFile names the
 	// device tree where that is another.
 	Source   Source `json:"source"`

@@ -27,7 +27,7 @@ func (c *Config) Plan(base *Layout, tree *fdt.Tree) (*Layout, []Finding) {
 		l.Target.Arch = base.Target.Arch
 	}
 	l.Source, l.BaseFile = c.Source, base.Source.File
-	l.Source.File = c.File
+	l.Source.File, l.Variant = c.File, c.Variant
 	l.Regions = slices.Clone(base.Regions)
 	l.Occupied = append(slices.Clone(base.Occupied), c.KeepClear...)
 	p.board(base)

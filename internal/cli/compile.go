@@ -34,7 +34,8 @@ func newCompile(env *Env) *cobra.Command {
 		Short: "Compile heaps.yaml into an overlay and all that goes with it",
 		Long: `Compile heaps.yaml against the board's device tree.
 
-Writes into the output directory, under the name of the config:
+Writes into the output directory, under the name of the config, and of the
+variant where one was asked for:
   NAME.dtso       the overlay as source, to read
   NAME.dtbo       the overlay, for the boot loader or fdtoverlay
   NAME.config     the kernel config fragment
@@ -96,7 +97,7 @@ func (f *compileFlags) run(ctx context.Context, env *Env, name string) error {
 	failed := p.failed(f.strict)
 	var files []emit.File
 	if !failed {
-		if files, err = f.products(stem(name), p); err != nil {
+		if files, err = f.products(f.stem(name), p); err != nil {
 			return usagef("%s: %v", name, err)
 		}
 	}
@@ -120,6 +121,15 @@ func (f *compileFlags) run(ctx context.Context, env *Env, name string) error {
 		err = &ExitError{Code: ExitFailed}
 	}
 	return err
+}
+
+// stem returns the name of the products: that of the config, and of the
+// variant, so that the variants of a board can share a directory.
+func (f *compileFlags) stem(name string) string {
+	if f.source.variant != "" {
+		return stem(name) + "-" + f.source.variant
+	}
+	return stem(name)
 }
 
 // products makes all files in memory.

@@ -236,3 +236,23 @@ func TestCompileJSON(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
+
+// TestCompileVariant compiles a variant beside the file itself.
+func TestCompileVariant(t *testing.T) {
+	config := writeTestFile(t, "cam.yaml", []byte("version: 1\nkeep-clear: [{what: kernel, base: 0x4020_0000, size: 32MiB}]\nheaps:\n- {name: a, kind: cma, size: 64MiB}\nvariants:\n  small:\n    heaps:\n      a: {size: 4MiB}\n"))
+	base, dir := virtDTB(t), t.TempDir()
+	for _, args := range [][]string{nil, {"--variant", "small"}} {
+		if code, _, stderr := heapctl(t, append([]string{"compile", config, "--base", base, "-o", dir}, args...)...); code != ExitOK {
+			t.Fatalf("exit %d: %s", code, stderr)
+		}
+	}
+	for name, size := range map[string]string{"cam.dtso": "64MiB", "cam-small.dtso": "4MiB"} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !strings.Contains(string(data), "heap a, cma, "+size) || !strings.Contains(string(data), "from cam.yaml") {
+			t.Errorf("%s: %v\n%s", name, err, data)
+		}
+	}
+	if code, _, stderr := heapctl(t, "compile", config, "--base", base, "-o", dir, "--variant", "smal", "--raw"); code != ExitFailed || !strings.Contains(stderr, "[variant-unknown]") {
+		t.Errorf("unknown variant: exit %d, %s", code, stderr)
+	}
+}
