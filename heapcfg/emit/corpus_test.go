@@ -104,14 +104,57 @@ func board(t *testing.T, name string) bool {
 	if imp == nil {
 		t.Fatalf("not imported: %v", findings)
 	}
-	if _, findings := heapcfg.Parse("heaps.yaml", imp.YAML); heapcfg.HasErrors(findings) {
+	cfg, findings := heapcfg.Parse("heaps.yaml", imp.YAML)
+	if heapcfg.HasErrors(findings) {
 		t.Errorf("the import cannot be read: %v\n%s", findings, imp.YAML)
+	} else if imp.Heaps > 0 && len(l.Banks) > 0 {
+		importBack(t, l, tree, imp, cfg)
 	}
 	took := compileOnto(t, name, l, tree)
 	if d := time.Since(start); d > 5*time.Second {
 		t.Errorf("took %v", d)
 	}
 	return took
+}
+
+// importBack compiles an import against the board without the nodes that it
+// came from: the same regions must be there again.
+func importBack(t *testing.T, l *heapcfg.Layout, tree *fdt.Tree, imp *heapcfg.Import, cfg *heapcfg.Config) {
+	t.Helper()
+	bare := tree.Clone()
+	for _, path := range imp.Nodes {
+		cut := strings.LastIndexByte(path, '/')
+		parent := bare.Root
+		if cut > 0 {
+			parent = bare.Lookup(path[:cut])
+		}
+		if parent == nil || !parent.RemoveChild(path[cut+1:]) {
+			t.Errorf("the tree has no %s", path)
+		}
+	}
+	board, findings := heapcfg.FromTree("bare.dtb", bare, cfg.Target)
+	if board == nil {
+		t.Fatalf("without its heaps: %v", findings)
+	}
+	plan, findings := cfg.Plan(board, bare)
+	for _, f := range append(findings, heapcfg.Lint(plan)...) {
+		// What is odd in a board's own tree is an error in a config.
+		if f.Level == heapcfg.Error && f.ID != "cma-alignment" && f.ID != "no-room" && f.ID != "kconfig-missing" {
+			t.Errorf("the import does not compile: %v: %s [%s]\n%s", f.Place, f.Message, f.ID, imp.YAML)
+		}
+	}
+	for _, r := range l.Regions {
+		if r.Heap == nil || !r.Active() || !r.Placed() {
+			continue
+		}
+		found := false
+		for _, p := range plan.Regions {
+			found = found || p.FromConfig && p.Kind == r.Kind && p.Range == r.Range && p.Default == r.Default
+		}
+		if !found {
+			t.Errorf("%s (%v) is lost\n%s", r.Node, r.Range, imp.YAML)
+		}
+	}
 }
 
 // compileOnto compiles a heap onto a board and reads the merged tree back.
