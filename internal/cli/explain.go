@@ -109,8 +109,8 @@ const markdownHead = `<!-- SPDX-License-Identifier: MIT -->
 What heapctl holds a memory layout against. A rule has the same name in a
 build, on a board and here; the level is that of its worst breach, and what is
 merely odd in the tree of a board that boots is reported more mildly. Messages
-are lines of the kernel log without their time; "..." stands for names and
-numbers, and "nothing" means that these kernels do not say a word.
+are lines of the kernel log without their time; "..." and capitals stand for
+names and numbers, and "nothing" means that these kernels do not say a word.
 
 `
 
