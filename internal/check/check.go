@@ -309,7 +309,7 @@ func (r *run) heaps() {
 		r.put(defPresent, label(e), o, time.Since(start))
 		t := &target{run: r, exp: e, node: node}
 		// The system heap has no region to have numbers of.
-		if e.Kind != heapcfg.System && o.status != report.Fail {
+		if e.Name != string(heapcfg.System) && o.status != report.Fail {
 			t.usage = r.board.Usage(e.Name, r.areas(e)...)
 		}
 		why := ""

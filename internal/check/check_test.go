@@ -513,6 +513,10 @@ func TestFullHeap(t *testing.T) {
 func TestLiveTreeExpectation(t *testing.T) {
 	m := videoBoard()
 	m.Device("dev/dma_heap/system", 0o660, sysinfo.Owner{GID: 44})
+	m.Device("dev/dma_heap/system-contig", 0o660, sysinfo.Owner{GID: 44})
+	m.File("sys/kernel/dma_heap/system-contig/size", "67108864\n")
+	m.File("sys/kernel/dma_heap/system-contig/used", "0\n")
+	m.File("sys/kernel/dma_heap/system-contig/largest_free", "65536\n")
 	m.File("proc/meminfo", "MemTotal: 16384 kB\nMemAvailable:    8192 kB\n")
 	k := videoLock()
 	k.Config = ""
@@ -520,6 +524,9 @@ func TestLiveTreeExpectation(t *testing.T) {
 	tested := false
 	for _, x := range r.Results {
 		tested = tested || x.Heap == "system" && x.ID == "zeroed" && x.Status == report.Pass
+		if x.Heap == "system-contig" && x.ID == "zeroed" && !strings.Contains(x.Message, "64KiB") {
+			t.Errorf("a heap of contiguous pages is asked for more than its largest block: %s", x.Message)
+		}
 	}
 	if !tested {
 		t.Errorf("a heap that nobody promised is not tested:\n%s", dump(r))

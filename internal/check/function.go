@@ -25,6 +25,9 @@ func (t *target) share() uint64 {
 		if free, ok := t.board.MemAvailable(); ok {
 			n = min(n, free/(2*quickShare)) // all of the system lives from it
 		}
+		if t.usage.Largest.Known() {
+			n = min(n, t.usage.Largest.Value) // contiguous pages end at a few MiB
+		}
 	case t.whole() > 0:
 		free := t.whole()
 		if t.usage.Used.Known() {

@@ -49,7 +49,7 @@ func (b *Board) Heaps() ([]Heap, error) {
 		if n.Name == heapcfg.DefaultCMAName {
 			areas = append(areas, "reserved", "linux,cma")
 		}
-		if h.Kind != heapcfg.System {
+		if h.Name != string(heapcfg.System) { // it has no numbers of its own
 			h.Usage = b.Usage(n.Name, areas...)
 		}
 		if h.Region != nil && h.Region.Placed() && !h.Usage.Base.Known() {
