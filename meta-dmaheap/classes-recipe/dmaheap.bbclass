@@ -30,7 +30,7 @@ PACKAGE_ARCH = "${MACHINE_ARCH}"
 # what the preferred virtual/dtb has in /boot/devicetree.
 PROVIDES += "${@'virtual/dtb' if d.getVar('PREFERRED_PROVIDER_virtual/dtb') == d.getVar('PN') else ''}"
 
-S = "${WORKDIR}/sources"
+S = "${DMAHEAP_UNPACKDIR}"
 B = "${WORKDIR}/build"
 do_compile[cleandirs] += "${B}"
 
@@ -77,8 +77,9 @@ do_compile() {
 	if [ "${DMAHEAP_STRICT}" = 1 ]; then
 		set -- "$@" --strict
 	fi
+	# With plain bbfatal bitbake would not show the log, which has the findings.
 	heapctl compile "${DMAHEAP_CONFIG_PATH}" "$@" || \
-		bbfatal "heapctl compile: see the findings above; nothing was built"
+		bbfatal_log "heapctl compile refused ${DMAHEAP_CONFIG}; its findings are in the log"
 	if [ "${DMAHEAP_MERGE}" = 1 ]; then
 		fdtoverlay -i "${DMAHEAP_BASE_DTB}" -o ${B}/${DMAHEAP_NAME}.dtb ${B}/${DMAHEAP_NAME}.dtbo
 	fi

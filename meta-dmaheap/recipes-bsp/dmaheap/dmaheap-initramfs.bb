@@ -21,7 +21,7 @@ PACKAGE_ARCH = "${MACHINE_ARCH}"
 DMAHEAP_CHECK_ARGS[doc] = "Arguments of heapctl check in the verification initramfs. Default: a full run, which takes all memory of every heap for a moment; -o ktap, junit or lava for a lab."
 DMAHEAP_CHECK_ARGS ?= "--full"
 
-S = "${WORKDIR}/sources"
+S = "${DMAHEAP_UNPACKDIR}"
 B = "${WORKDIR}/build"
 
 do_configure[noexec] = "1"

@@ -18,7 +18,7 @@ DEPENDS = "dtc-native"
 PACKAGE_ARCH = "${MACHINE_ARCH}"
 
 SRC_URI = "file://qemu-virt.dts"
-S = "${WORKDIR}/sources"
+S = "${DMAHEAP_UNPACKDIR}"
 B = "${WORKDIR}/build"
 
 inherit nopackages
