@@ -154,6 +154,32 @@ func TestReceiveRefusesOtherDescriptors(t *testing.T) {
 	}
 }
 
+// A plain file over a blocking socket serves as well as package net does.
+func TestPassThroughFiles(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Skipf("no unix sockets: %v", err)
+	}
+	a, b := os.NewFile(uintptr(fds[0]), "a"), os.NewFile(uintptr(fds[1]), "b")
+	defer b.Close()
+	null, err := os.Open("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if err := Send(a, &Buffer{file: null}); err != nil {
+		t.Fatal(err)
+	}
+	// It arrives, and is found to be no dma-buf.
+	if _, err := Receive(b); !errors.Is(err, ErrNotBuffer) || !errors.Is(err, unix.ENOTTY) {
+		t.Errorf("Receive of /dev/null = %v, want %v with ENOTTY", err, ErrNotBuffer)
+	}
+	a.Close()
+	if _, err := Receive(b); !errors.Is(err, io.EOF) {
+		t.Errorf("Receive from a closed socket = %v, want %v", err, io.EOF)
+	}
+}
+
 // eachHeap runs fn on every heap of this kernel. There is one under a virtual
 // machine, where the whole of this file is run as root.
 func eachHeap(t *testing.T, fn func(t *testing.T, h *Heap)) {
