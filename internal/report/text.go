@@ -113,7 +113,11 @@ func (t *Text) End(r *Report) error {
 		}
 	}
 	if len(silent) > 0 {
-		fmt.Fprintf(t.w, "\n%s\n", t.paint(bold, "sources that said nothing"))
+		head := "sources that said nothing"
+		if t.o.Verbose {
+			head = "sources"
+		}
+		fmt.Fprintf(t.w, "\n%s\n", t.paint(bold, head))
 		for _, s := range silent {
 			said := s.Error
 			if said == "" {
