@@ -18,6 +18,8 @@ HEAPCTL_LICENSE = \
 	Apache-2.0 (cobra), \
 	BSD-3-Clause (lz4, pflag, u-root, uio, x/exp, x/sys), \
 	MIT and Apache-2.0 (yaml.v3)
+# Now, since the infrastructure adds its own remark to that of the target.
+HOST_HEAPCTL_LICENSE := $(HEAPCTL_LICENSE)
 HEAPCTL_LICENSE_FILES = \
 	LICENSE \
 	vendor/github.com/pierrec/lz4/v4/LICENSE \
