@@ -21,7 +21,7 @@ version=${1:-}
 case $version in
 5.10) suite=bullseye-security archive=debian-security ;;
 6.1) suite=bookworm-security archive=debian-security ;;
-6.12) suite=bookworm-backports archive=debian ;;
+6.12) suite=bookworm-security archive=debian-security ;;
 7.3) suite=trixie-backports archive=debian ;;
 *)
 	say "usage: $0 5.10|6.1|6.12|7.3"
