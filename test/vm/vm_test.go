@@ -312,10 +312,24 @@ func TestMainlineSelftest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := b.boot(ctx, t, board.merged, guest.Plan{Run: [][]string{{"/bin/dmabuf-heap"}}},
-		b.hostFile(t, "/bin/dmabuf-heap", program, 0o755))
+	// A heap of each kind asks more of the kernel than the example does.
+	on := *b
+	if on.image, err = b.Image(ctx, rig.Kernel{Fragments: []string{board.Config}}); err != nil {
+		t.Fatal(err)
+	}
+	plan := guest.Plan{KeepGoing: true, Rules: "/heaps.rules", Run: [][]string{
+		{"/bin/dmabuf-heap"}, {"/bin/heapctl", "check", "--full", "/heaps.lock.json"},
+	}}
+	res, err := on.boot(ctx, t, board.merged, plan,
+		b.hostFile(t, "/bin/dmabuf-heap", program, 0o755),
+		b.hostFile(t, "/bin/heapctl", b.heapctl, 0o755),
+		b.hostFile(t, "/heaps.lock.json", board.Lock, 0o644),
+		b.hostFile(t, "/heaps.rules", board.Rules, 0o644))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if len(res.Commands) != 2 || res.Commands[1].Exit != 0 {
+		t.Errorf("heapctl check does not find these heaps sound:\n%s", res.Console)
 	}
 	out := res.Commands[0].Output
 	if res.Exit != 0 || strings.Contains(out, "\nnot ok") {
