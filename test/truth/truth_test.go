@@ -4,7 +4,8 @@
 // rules and booted, and both verdicts are compared with what is written down
 // here: a rule that the kernel contradicts is wrong.
 //
-// Kernel, settings and skipping are those of test/vm.
+// Kernel, settings and skipping are those of test/vm. DMAHEAP_IMAGE names a
+// kernel image to boot instead of building one; V is its line then.
 package truth
 
 import (
@@ -94,8 +95,10 @@ func build(dir string, mayTakeLong bool) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.image, err = r.Image(ctx, rig.Kernel{Fragments: []string{products.Config}, Cached: !mayTakeLong}); err != nil {
-		return nil, err
+	if b.image = os.Getenv("DMAHEAP_IMAGE"); b.image == "" {
+		if b.image, err = r.Image(ctx, rig.Kernel{Fragments: []string{products.Config}, Cached: !mayTakeLong}); err != nil {
+			return nil, err
+		}
 	}
 	line := os.Getenv("V")
 	if line == "" {
@@ -128,6 +131,18 @@ type layout struct {
 	says    []string // regular expressions, one line each
 	silent  []string // what the log must not hold
 	dies    bool     // panics, or never comes to an end
+
+	// on holds rules and behaviour of other kernels than 6.12, where they
+	// differ: all of them, not only what differs.
+	on map[string]layout
+}
+
+// as returns the layout with what is expected of a kernel.
+func (l layout) as(kernel string) layout {
+	if o, ok := l.on[kernel]; ok {
+		l.rules, l.heaps, l.missing, l.says, l.silent, l.dies = o.rules, o.heaps, o.missing, o.says, o.silent, o.dies
+	}
+	return l
 }
 
 func node(name string, props ...any) *fdt.Node {
@@ -167,7 +182,8 @@ const mib = 1 << 20
 // reserved returns /reserved-memory of a tree.
 func reserved(t *fdt.Tree) *fdt.Node { return t.Root.Child("reserved-memory") }
 
-// layouts are what Linux 6.12 with kernel-patches does. Every message is one
+// layouts are what Linux does with kernel-patches: 6.12 first, then 5.10, 6.1 and
+// 7.3 where they differ, each as seen in a boot. Every message is one
 // that "heapctl explain" shows.
 var layouts = []layout{
 	{name: "good",
@@ -179,18 +195,33 @@ var layouts = []layout{
 	{name: "reserved-name", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 32*mib))},
 		change: func(t *fdt.Tree) { reserved(t).Name = "reserved_memory" },
 		rules:  []string{"error reserved-name"}, missing: []string{"a@50000000"},
-		says: []string{`OF: reserved mem: Reserved memory: No reserved-memory node in the DT`}},
+		says: []string{`OF: reserved mem: Reserved memory: No reserved-memory node in the DT`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"error reserved-name"}, missing: []string{"a@50000000"}, silent: []string{`[Rr]eserved memory: `}},
+			"6.1":  {rules: []string{"error reserved-name"}, missing: []string{"a@50000000"}, silent: []string{`[Rr]eserved memory: `}},
+		}},
 	{name: "no ranges", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 32*mib))},
 		change: func(t *fdt.Tree) { reserved(t).Remove("ranges") },
 		rules:  []string{"error reserved-format"}, missing: []string{"a@50000000"},
-		says: []string{`OF: reserved mem: Reserved memory: unsupported node format, ignoring`}},
+		says: []string{`OF: reserved mem: Reserved memory: unsupported node format, ignoring`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"error reserved-format"}, missing: []string{"a@50000000"}, says: []string{`OF: fdt: Reserved memory: unsupported node format, ignoring`}},
+			"6.1":  {rules: []string{"error reserved-format"}, missing: []string{"a@50000000"}, says: []string{`OF: fdt: Reserved memory: unsupported node format, ignoring`}},
+		}},
 	{name: "other cells", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 32*mib))},
 		change: func(t *fdt.Tree) { reserved(t).Set("#address-cells", fdt.U32s(1)) },
 		rules:  []string{"error reserved-format"}, missing: []string{"a@50000000"},
-		says: []string{`OF: reserved mem: Reserved memory: unsupported node format, ignoring`}},
+		says: []string{`OF: reserved mem: Reserved memory: unsupported node format, ignoring`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"error reserved-format"}, missing: []string{"a@50000000"}, says: []string{`OF: fdt: Reserved memory: unsupported node format, ignoring`}},
+			"6.1":  {rules: []string{"error reserved-format"}, missing: []string{"a@50000000"}, says: []string{`OF: fdt: Reserved memory: unsupported node format, ignoring`}},
+		}},
 	{name: "reg of three cells", nodes: []*fdt.Node{pool("a@50000000", "reg", fdt.U32s(0, 0x50000000, 0x2000000))},
 		rules: []string{"error region-reg"}, missing: []string{"a@50000000"},
-		says: []string{`invalid reg property in 'a@50000000', skipping node`}},
+		says: []string{`invalid reg property in 'a@50000000', skipping node`},
+		on: map[string]layout{
+			"7.3": {rules: []string{"error region-reg"}, missing: []string{"a@50000000"}, silent: []string{`a@50000000`}},
+		}},
 	{name: "empty", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 0))},
 		rules: []string{"error region-empty"}, missing: []string{"a@50000000"},
 		says: []string{`failed to reserve memory for node 'a@50000000': base 0x0*50000000, size 0 MiB`}},
@@ -207,33 +238,58 @@ var layouts = []layout{
 		says: []string{`OF: reserved mem: invalid alignment property in 'a' node\.`}},
 	{name: "alloc-ranges of two cells", nodes: []*fdt.Node{pool("a", "size", fdt.Cells(32*mib, 2), "alloc-ranges", fdt.U32s(0, 0x50000000))},
 		rules: []string{"error region-alloc-ranges"}, missing: []string{"a"},
-		says: []string{`OF: reserved mem: invalid alloc-ranges property in 'a', skipping node\.`}},
+		says: []string{`OF: reserved mem: invalid alloc-ranges property in 'a', skipping node\.`},
+		on: map[string]layout{
+			"7.3": {rules: []string{"error region-alloc-ranges"}, heaps: []string{"a"}, silent: []string{`alloc-ranges`}},
+		}},
 	{name: "dynamic", nodes: []*fdt.Node{pool("a", "size", fdt.Cells(32*mib, 2), "alloc-ranges", reg(0x50000000, 64*mib))},
 		probe: []string{"a 32MiB"}, heaps: []string{"a"}},
 	{name: "dynamic, too big", nodes: []*fdt.Node{pool("a", "size", fdt.Cells(768*mib, 2))},
 		rules: []string{"warning region-no-room"}, missing: []string{"a"},
-		says: []string{`OF: reserved mem: failed to allocate memory for node 'a': size 768 MiB`}},
+		says: []string{`OF: reserved mem: failed to allocate memory for node 'a': size 768 MiB`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"warning region-no-room"}, missing: []string{"a"}, says: []string{`OF: reserved mem: failed to allocate memory for node 'a'`}},
+		}},
 	{name: "dynamic, range taken", nodes: []*fdt.Node{firm("fw@50000000", "reg", reg(0x50000000, 64*mib)), pool("a", "size", fdt.Cells(32*mib, 2), "alloc-ranges", reg(0x50000000, 64*mib))},
 		rules: []string{"warning region-no-room"}, missing: []string{"a"},
-		says: []string{`OF: reserved mem: failed to allocate memory for node 'a': size 32 MiB`}},
+		says: []string{`OF: reserved mem: failed to allocate memory for node 'a': size 32 MiB`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"warning region-no-room"}, missing: []string{"a"}, says: []string{`OF: reserved mem: failed to allocate memory for node 'a'`}},
+		}},
 	{name: "two reg entries", nodes: []*fdt.Node{pool("a@50000000", "reg", append(reg(0x50000000, 32*mib), reg(0x54000000, 32*mib)...))},
 		rules: []string{"warning multi-reg"}, heaps: []string{"a@50000000"},
-		says: []string{`OF: reserved mem: fdt_scan_reserved_mem_reg_nodes\(\) ignores 1 regions in node 'a@50000000'`}},
+		says: []string{`OF: reserved mem: fdt_scan_reserved_mem_reg_nodes\(\) ignores 1 regions in node 'a@50000000'`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"warning multi-reg"}, heaps: []string{"a@50000000"}, silent: []string{`ignores`}},
+			"6.1":  {rules: []string{"warning multi-reg"}, heaps: []string{"a@50000000"}, silent: []string{`ignores`}},
+			"7.3":  {rules: []string{"warning multi-reg"}, heaps: []string{"a@50000000"}, says: []string{`OF: reserved mem: Reserved memory: node 'a@50000000' has 2 <base size> entries, only the first is used`}},
+		}},
 	{name: "name of another address", nodes: []*fdt.Node{pool("a@51000000", "reg", reg(0x50000000, 32*mib))},
 		rules: []string{"warning unit-address"}, heaps: []string{"a@51000000"}},
 	{name: "compatible", nodes: []*fdt.Node{node("a@50000000", "compatible", "shared-dma-poll", "reusable", nil, "reg", reg(0x50000000, 32*mib))},
 		rules: []string{"error compatible-typo"}, missing: []string{"a@50000000"},
-		says: []string{`OF: reserved mem: 0x0*50000000\.\.0x0*51ffffff \(32768 KiB\) map reusable a@50000000`}},
+		says: []string{`OF: reserved mem: 0x0*50000000\.\.0x0*51ffffff \(32768 KiB\) map reusable a@50000000`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"error compatible-typo"}, missing: []string{"a@50000000"}, silent: []string{`a@50000000`}},
+			"6.1":  {rules: []string{"error compatible-typo"}, missing: []string{"a@50000000"}, silent: []string{`a@50000000`}},
+		}},
 	{name: "reusable and no-map", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 32*mib), "no-map", nil)},
 		rules: []string{"error reusable-no-map"}, missing: []string{"a@50000000"},
-		says: []string{`OF: reserved mem: node a@50000000 compatible matching fail`}},
+		says: []string{`OF: reserved mem: node a@50000000 compatible matching fail`},
+		on: map[string]layout{
+			"7.3": {rules: []string{"error reusable-no-map"}, missing: []string{"a@50000000"}, says: []string{`OF: reserved mem: 0x0*50000000\.\.0x0*51ffffff \(32768 KiB\) nomap reusable a@50000000`}},
+		}},
 	{name: "default that is none", nodes: []*fdt.Node{node("a@50000000", "compatible", heapcfg.CompatPool, "no-map", nil, "linux,cma-default", nil, "reg", reg(0x50000000, 4*mib))},
 		rules: []string{"warning cma-default-ignored"}, missing: []string{"a@50000000"},
 		says: []string{`Reserved memory: created DMA memory pool at 0x0*50000000`, `cma: Reserved 16 MiB at`}},
 	{name: "disabled", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 32*mib), "status", "disabled")},
 		missing: []string{"a@50000000"}, silent: []string{`a@50000000`}},
 	{name: "no-map holes", nodes: holes(70), rules: []string{"error no-map-holes"}, dies: true,
-		says: []string{`Kernel panic - not syncing: memblock: cannot resize memory array`}},
+		says: []string{`Kernel panic - not syncing: memblock: cannot resize memory array`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"error region-count", "error no-map-holes"}, dies: true, says: []string{`Kernel BUG at __create_pgd_mapping`}},
+			"6.1":  {rules: []string{"error region-count", "error no-map-holes"}, dies: true, says: []string{`Kernel BUG at __create_pgd_mapping`}},
+		}},
 	{name: "no-map holes that fit", nodes: holes(60)},
 	{name: "overlap", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 64*mib)), pool("b@53000000", "reg", reg(0x53000000, 32*mib))},
 		rules: []string{"error region-overlap"}, heaps: []string{"a@50000000", "b@53000000"},
@@ -243,28 +299,51 @@ var layouts = []layout{
 		says: []string{`failed to reserve memory for node 'fw@51000000': base 0x0*51000000, size 4 MiB`, `OVERLAP DETECTED!`}},
 	{name: "CMA over no-map", nodes: []*fdt.Node{firm("fw@51000000", "reg", reg(0x51000000, 4*mib)), pool("a@50000000", "reg", reg(0x50000000, 64*mib))},
 		rules: []string{"error region-overlap"}, probe: []string{"a@50000000 48MiB"}, dies: true,
-		says: []string{`Unable to handle kernel paging request`}},
+		says: []string{`Unable to handle kernel paging request`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"error region-overlap"}, dies: true, says: []string{`OVERLAP DETECTED!`, `WARNING: CPU: 0 PID: 1 at cma_init_reserved_areas`}},
+		}},
 	{name: "over the kernel", nodes: []*fdt.Node{pool("a@40000000", "reg", reg(0x40000000, 64*mib))},
 		rules: []string{"error over-kernel"}, probe: []string{"a@40000000 48MiB"}, dies: true,
-		says: []string{`created CMA memory pool at 0x0*40000000, size 64 MiB`, `Unable to handle kernel write to read-only memory`}},
+		says: []string{`created CMA memory pool at 0x0*40000000, size 64 MiB`, `Unable to handle kernel write to read-only memory`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"error over-kernel"}, heaps: []string{"a@40000000"}, says: []string{`BUG: Bad page state in process swapper/0  pfn:40`}},
+			"6.1":  {rules: []string{"error over-kernel"}, heaps: []string{"a@40000000"}, says: []string{`BUG: Bad page state in process swapper/0  pfn:40`}},
+		}},
 	{name: "no-map over the kernel", nodes: []*fdt.Node{firm("fw@40200000", "reg", reg(0x40200000, 2*mib))},
 		rules: []string{"error over-kernel"},
 		says:  []string{`failed to reserve memory for node 'fw@40200000': base 0x0*40200000, size 2 MiB`}},
 	{name: "over the initrd", nodes: []*fdt.Node{pool("a@48000000", "reg", reg(0x48000000, 32*mib))},
 		rules: []string{"error over-initrd"}, probe: []string{"a@48000000 24MiB"}, dies: true,
-		says: []string{`created CMA memory pool at 0x0*48000000, size 32 MiB`}},
+		says: []string{`created CMA memory pool at 0x0*48000000, size 32 MiB`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"error over-initrd"}, heaps: []string{"a@48000000"}, says: []string{`BUG: Bad page state in process .*  pfn:48`}},
+			"6.1":  {rules: []string{"error over-initrd"}, heaps: []string{"a@48000000"}, says: []string{`BUG: Bad page state in process .*  pfn:48`}},
+			"7.3":  {rules: []string{"error over-initrd"}, heaps: []string{"a@48000000"}},
+		}},
 	{name: "outside RAM", nodes: []*fdt.Node{pool("a@80000000", "reg", reg(0x80000000, 64*mib))},
 		rules: []string{"error outside-ram"}, dies: true,
-		says: []string{`created CMA memory pool at 0x0*80000000, size 64 MiB`, `WARNING: CPU: 0 PID: 1 at .*cma_init_reserved_areas`}},
+		says: []string{`created CMA memory pool at 0x0*80000000, size 64 MiB`, `WARNING: CPU: 0 PID: 1 at .*cma_init_reserved_areas`},
+		on: map[string]layout{
+			"7.3": {rules: []string{"error outside-ram"}, dies: true, says: []string{`created CMA memory pool at 0x0*80000000, size 64 MiB`, `WARNING: at cma_init_reserved_areas`, `Kernel panic - not syncing`}},
+		}},
 	{name: "past the end of RAM", nodes: []*fdt.Node{pool("a@5f000000", "reg", reg(0x5f000000, 32*mib))},
 		rules: []string{"error outside-ram"}, dies: true, says: []string{`Unable to handle kernel`}},
 	{name: "swapped cells", nodes: []*fdt.Node{pool("a@50000000", "reg", fdt.U32s(0x50000000, 0, 0x4000000, 0))},
 		rules: []string{"warning unit-address", "error outside-ram"}, dies: true,
 		says: []string{`created CMA memory pool at 0x5000000000000000, size 274877906944 MiB`}},
 	{name: "reserved outside RAM", nodes: []*fdt.Node{firm("fw@80000000", "reg", reg(0x80000000, 4*mib))},
-		says: []string{`OF: reserved mem: 0x0*80000000\.\.0x0*803fffff \(4096 KiB\) nomap non-reusable fw@80000000`}},
+		says: []string{`OF: reserved mem: 0x0*80000000\.\.0x0*803fffff \(4096 KiB\) nomap non-reusable fw@80000000`},
+		on: map[string]layout{
+			"5.10": {silent: []string{`fw@80000000`}},
+			"6.1":  {silent: []string{`fw@80000000`}},
+		}},
 	{name: "half pages", nodes: []*fdt.Node{firm("fw@54000800", "reg", reg(0x54000800, 0x1000))},
-		says: []string{`0x0*54000800\.\.0x0*540017ff`}},
+		says: []string{`0x0*54000800\.\.0x0*540017ff`},
+		on: map[string]layout{
+			"5.10": {silent: []string{`fw@54000800`}},
+			"6.1":  {silent: []string{`fw@54000800`}},
+		}},
 	{name: "CMA size misaligned", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 65*mib))},
 		rules: []string{"error cma-alignment"}, missing: []string{"a@50000000"},
 		says: []string{`Reserved memory: incorrect alignment of CMA region`, `OF: reserved mem: node a@50000000 compatible matching fail`}},
@@ -275,7 +354,10 @@ var layouts = []layout{
 		// The test kernel has no huge pages. A tree says nothing of that,
 		// and most kernels have them.
 		rules: []string{"warning cma-alignment"}, missing: []string{"a@50200000"},
-		says: []string{`Reserved memory: incorrect alignment of CMA region`}},
+		says: []string{`Reserved memory: incorrect alignment of CMA region`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"error cma-alignment"}, missing: []string{"a@50200000"}, says: []string{`Reserved memory: incorrect alignment of CMA region`}},
+		}},
 	{name: "carveout misaligned", nodes: []*fdt.Node{carve("a@54000800", "reg", reg(0x54000800, 1*mib))},
 		rules: []string{"error page-alignment"}, missing: []string{"a@54000800"},
 		says: []string{`dma_heap: a@54000800: no heap: .* is not a multiple of the page size`}},
@@ -292,9 +374,16 @@ var layouts = []layout{
 	{name: "cma= beside a default", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 64*mib), "linux,cma-default", nil)},
 		change: func(t *fdt.Tree) { t.Root.Child("chosen").Set("bootargs", fdt.StringList("cma=32M")) }, append: "cma=32M",
 		rules: []string{"warning cma-cmdline"}, missing: []string{"a@50000000"},
-		says: []string{`Reserved memory: bypass a@50000000 node, using cmdline CMA params instead`}},
-	{name: "too many CMA areas", nodes: areas(9), rules: []string{"error cma-areas"}, missing: []string{"v8@54000000"}, heaps: []string{"v7@53800000"},
-		says: []string{`cma: Not enough slots for CMA reserved regions!`, `Reserved memory: unable to setup CMA region`}},
+		says: []string{`Reserved memory: bypass a@50000000 node, using cmdline CMA params instead`},
+		on: map[string]layout{
+			"7.3": {rules: []string{"warning cma-cmdline"}, says: []string{`Skipping dt linux,cma-default node in favor for "cma=" kernel param\.`}},
+		}},
+	{name: "too many CMA areas", nodes: areas(10), rules: []string{"error cma-areas"}, missing: []string{"v9@54800000"}, heaps: []string{"v7@53800000"},
+		says: []string{`cma: Not enough slots for CMA reserved regions!`, `Reserved memory: unable to setup CMA region`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"error cma-areas"}, missing: []string{"v9@54800000"}, heaps: []string{"v7@53800000", "v8@54000000"}, says: []string{`cma: Not enough slots for CMA reserved regions!`}},
+			"6.1":  {rules: []string{"error cma-areas"}, missing: []string{"v9@54800000"}, heaps: []string{"v7@53800000", "v8@54000000"}, says: []string{`cma: Not enough slots for CMA reserved regions!`}},
+		}},
 	{name: "as many CMA areas as there are", nodes: areas(8), heaps: []string{"v7@53800000"}},
 }
 
@@ -325,10 +414,8 @@ func areas(n int) []*fdt.Node {
 
 func TestRulesAgainstTheKernel(t *testing.T) {
 	b := setup(t)
-	if b.kernel != (heapcfg.Version{Major: 6, Minor: 12}) {
-		t.Skipf("what kernel %v does with these layouts is not written down", b.kernel)
-	}
 	for _, l := range layouts {
+		l = l.as(b.kernel.String())
 		t.Run(strings.ReplaceAll(l.name, " ", "-"), func(t *testing.T) {
 			tree := l.tree(b.base)
 			l.judge(t, b, tree)
@@ -413,7 +500,7 @@ func (l *layout) tree(base *fdt.Tree) *fdt.Tree {
 func (l *layout) judge(t *testing.T, b *bench, tree *fdt.Tree) {
 	t.Helper()
 	target := heapcfg.DefaultTarget()
-	target.Kernel = b.kernel
+	target.Kernel, target.CMAAreas = b.kernel, 8 // as the test kernels are configured
 	read, findings := heapcfg.FromTree("board.dtb", tree, target)
 	if read != nil {
 		read.Occupied = append(read.Occupied, occupied...)
