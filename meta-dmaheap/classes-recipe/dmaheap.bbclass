@@ -32,7 +32,12 @@ PROVIDES += "${@'virtual/dtb' if d.getVar('PREFERRED_PROVIDER_virtual/dtb') == d
 
 S = "${DMAHEAP_UNPACKDIR}"
 B = "${WORKDIR}/build"
-do_compile[cleandirs] += "${B}"
+
+# A config that is refused leaves the products of the last good one: bitbake
+# still holds those for done when the config is put right again.
+DMAHEAP_NEW = "${WORKDIR}/new"
+do_compile[cleandirs] += "${DMAHEAP_NEW}"
+do_compile[dirs] = "${DMAHEAP_NEW}"
 
 # The user's own file is compiled, not a copy in the work directory, so that an
 # editor finds the line that a message names.
@@ -70,7 +75,7 @@ do_compile() {
 	if ${@'true' if dmaheap_base_is_kernels(d) else 'false'}; then
 		version=$(cat ${STAGING_KERNEL_BUILDDIR}/kernel-abiversion)
 	fi
-	set -- --base "${DMAHEAP_BASE_DTB}" -o ${B}
+	set -- --base "${DMAHEAP_BASE_DTB}" -o ${DMAHEAP_NEW}
 	if [ -n "$version" ]; then
 		set -- "$@" --kernel "$version"
 	fi
@@ -81,11 +86,13 @@ do_compile() {
 	heapctl compile "${DMAHEAP_CONFIG_PATH}" "$@" || \
 		bbfatal_log "heapctl compile refused ${DMAHEAP_CONFIG}; its findings are in the log"
 	if [ "${DMAHEAP_MERGE}" = 1 ]; then
-		fdtoverlay -i "${DMAHEAP_BASE_DTB}" -o ${B}/${DMAHEAP_NAME}.dtb ${B}/${DMAHEAP_NAME}.dtbo
+		fdtoverlay -i "${DMAHEAP_BASE_DTB}" -o ${DMAHEAP_NEW}/${DMAHEAP_NAME}.dtb ${DMAHEAP_NEW}/${DMAHEAP_NAME}.dtbo
 	fi
 	if ${@'true' if dmaheap_base_is_kernels(d) else 'false'}; then
-		dmaheap_compare_config ${B}/${DMAHEAP_NAME}.config ${STAGING_KERNEL_BUILDDIR}/.config
+		dmaheap_compare_config ${DMAHEAP_NEW}/${DMAHEAP_NAME}.config ${STAGING_KERNEL_BUILDDIR}/.config
 	fi
+	rm -rf ${B}
+	mv ${DMAHEAP_NEW} ${B}
 }
 
 # dmaheap_compare_config FRAGMENT CONFIG stops at options that did not make it
