@@ -297,11 +297,15 @@ func (l *linter) dynamicRoom() {
 		if !bad {
 			return
 		}
-		level := Error
+		level, fix := Error, ""
 		if _, alone := without[i]; alone {
 			level = Warning
+			if !slices.ContainsFunc(r.Within, func(w Range) bool { return slices.ContainsFunc(l.Banks, w.Overlaps) }) && len(r.Within) > 0 {
+				// The tree of a board with more RAM than it says.
+				level, fix = Note, "nothing, if the boot loader fills in more RAM; state it with --ram to be sure"
+			}
 		}
-		l.reportAs(level, r.Source.Place, "", "%s: no free %s%s; the largest free piece there has %s", r.label(), FormatSize(r.Range.Size), withinWords(r.Within), FormatSize(largest))
+		l.reportAs(level, r.Source.Place, fix, "%s: no free %s%s; the largest free piece there has %s", r.label(), FormatSize(r.Range.Size), withinWords(r.Within), FormatSize(largest))
 	})
 }
 
@@ -464,11 +468,12 @@ func (l *linter) disabledUsed() {
 			if u.Disabled {
 				continue
 			}
-			at, fix := Place{File: l.treeFile(), Path: u.Node}, ""
+			// Some boot loaders switch on what the tree leaves off.
+			level, at, fix := Note, Place{File: l.treeFile(), Path: u.Node}, "nothing, if the boot loader switches the region on; otherwise enable it, or remove memory-region from the device"
 			if p, ok := r.Source.Fields["disable"]; ok {
-				at, fix = p, "remove the line, or give the device another heap with devices:"
+				level, at, fix = Warning, p, "remove the line, or give the device another heap with devices:"
 			}
-			l.report(at, fix, "device %s uses the region %s, which is switched off", u.Node, r.Node)
+			l.reportAs(level, at, fix, "device %s uses the region %s, which is switched off", u.Node, r.Node)
 		}
 	}
 }
