@@ -329,6 +329,28 @@ func TestDmaheapPackage(t *testing.T) {
 	}
 }
 
+// The series is that of the kernel in the tree, whatever Buildroot calls it; and
+// a kernel without one stops the build with the names of those there are.
+func TestKernelExtension(t *testing.T) {
+	need(t, "make", "make")
+	for _, c := range []struct{ name, makefile, want, not string }{
+		{"6.12", "VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 95\nEXTRAVERSION =\nNAME = x\n", "/kernel-patches/6.12 *.patch", "ERROR"},
+		{"no series", "VERSION = 4\nPATCHLEVEL = 4\nSUBLEVEL = 1\nNAME = x\n", "ERROR: dmaheap has no patches for Linux 4.4, only for:", "apply "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := filepath.Dir(write(t, filepath.Join(t.TempDir(), "Makefile"), c.makefile))
+			out, err := command(t, []string{"MAKEFLAGS=", "MAKELEVEL="}, "make", "-s", "--no-print-directory", "-f", "testdata/stub.mk",
+				"BR2_EXTERNAL_DMAHEAP_PATH="+ext(t), "BR2_LINUX_KERNEL=y", "LINUX_DIR="+dir, "APPLY_PATCHES=echo apply", "prepare-kernel")
+			if failed := err != nil; failed != (c.not != "ERROR") || !strings.Contains(out, c.want) || strings.Contains(out, c.not) {
+				t.Errorf("make said %q (%v), want %q and no %q", out, err, c.want, c.not)
+			}
+			if err != nil && !strings.Contains(out, "\n6.12\n") {
+				t.Errorf("the error does not name 6.12: %q", out)
+			}
+		})
+	}
+}
+
 // Where the kernel is configured before its device tree exists, all options
 // that any heap may need are turned on. The list must keep up with heapctl.
 func TestFixupsKnowAllOptions(t *testing.T) {

@@ -39,3 +39,8 @@ include $(BR2_EXTERNAL_DMAHEAP_PATH)/external.mk
 .DEFAULT_GOAL = print
 print:
 	$(foreach v,$(VARS),$(info $(v)=$(strip $(subst $(sep), ; ,$($(v))))))@:
+
+# What a kernel goes through before its own patches.
+.PHONY: prepare-kernel
+prepare-kernel:
+	@$(DMAHEAP_PREPARE_KERNEL)
