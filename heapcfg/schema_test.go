@@ -77,26 +77,26 @@ func TestSchemaAgrees(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	judge := func(t *testing.T, name string) ([]Finding, error, string) {
+	judge := func(t *testing.T, name string) (findings []Finding, text string, bad error) {
 		t.Helper()
 		data, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, findings := Parse(filepath.Base(name), data)
+		_, findings = Parse(filepath.Base(name), data)
 		var v any
 		if err := yaml.Unmarshal(data, &v); err != nil {
 			t.Fatal(err)
 		}
 		// Through JSON, as editors see it.
-		text, err := json.Marshal(v)
+		form, err := json.Marshal(v)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := json.Unmarshal(text, &v); err != nil {
+		if err := json.Unmarshal(form, &v); err != nil {
 			t.Fatal(err)
 		}
-		return findings, s.Validate(v), string(data)
+		return findings, string(data), s.Validate(v)
 	}
 	good, _ := filepath.Glob("testdata/ok/*.yaml")
 	more, _ := filepath.Glob("../examples/*/heaps.yaml")
@@ -104,7 +104,7 @@ func TestSchemaAgrees(t *testing.T) {
 		t.Fatal("no good files")
 	}
 	for _, name := range append(good, more...) {
-		findings, err, _ := judge(t, name)
+		findings, _, err := judge(t, name)
 		if got := ids(findings, Warning); got != nil || err != nil {
 			t.Errorf("%s: the reader finds %v, the schema %v; want neither", name, got, err)
 		}
@@ -114,7 +114,7 @@ func TestSchemaAgrees(t *testing.T) {
 		t.Fatal("no bad files")
 	}
 	for _, name := range bad {
-		findings, err, text := judge(t, name)
+		findings, text, err := judge(t, name)
 		first, _, _ := strings.Cut(text, "\n")
 		want, _ := strings.CutPrefix(first, "# want ")
 		want, readerOnly := strings.CutSuffix(want, " (reader only)")
