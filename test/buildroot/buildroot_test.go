@@ -398,7 +398,12 @@ func TestGoBuild(t *testing.T) {
 		t.Skip("builds heapctl four times")
 	}
 	need(t, "rsync", "rsync")
-	v := evaluate(t, nil, "HEAPCTL_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS", "HEAPCTL_SITE", "HEAPCTL_GOMOD", "HEAPCTL_BUILD_TARGETS", "HEAPCTL_LDFLAGS", "HEAPCTL_LICENSE_FILES")
+	v := evaluate(t, nil, "HEAPCTL_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS", "HEAPCTL_SITE", "HEAPCTL_GOMOD", "HEAPCTL_BUILD_TARGETS", "HEAPCTL_LDFLAGS", "HEAPCTL_LICENSE_FILES", "HEAPCTL_GO_ENV", "HOST_HEAPCTL_GO_ENV")
+	for _, p := range []string{"HEAPCTL", "HOST_HEAPCTL"} {
+		if got := v[p+"_GO_ENV"]; got != "CGO_ENABLED=0" {
+			t.Errorf("%s_GO_ENV is %q; with cgo the program is linked to the C library", p, got)
+		}
+	}
 	dir := t.TempDir()
 	args := append(strings.Fields(v["HEAPCTL_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS"]), "-au", v["HEAPCTL_SITE"]+"/", dir)
 	mustRun(t, nil, "rsync", args...)
@@ -431,7 +436,7 @@ func TestGoBuild(t *testing.T) {
 		{"GOOS=linux", "GOARCH=arm", "GOARM=7"},
 		{"GOOS=linux", "GOARCH=riscv64"},
 	} {
-		env = append(env, "GOFLAGS=-mod=vendor", "GOPROXY=off", "GOTOOLCHAIN=local")
+		env = append(env, "GOFLAGS=-mod=vendor", "GOPROXY=off", "GOTOOLCHAIN=local", v["HEAPCTL_GO_ENV"])
 		goIn(env, "build", "-v", "-ldflags", v["HEAPCTL_LDFLAGS"], "-modcacherw", "-tags", "", "-trimpath", "-p", "2", "-buildvcs=false",
 			"-o", "bin/heapctl", v["HEAPCTL_GOMOD"]+"/"+v["HEAPCTL_BUILD_TARGETS"])
 		if env[1] == "GOARCH=" {

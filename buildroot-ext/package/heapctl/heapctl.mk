@@ -52,6 +52,10 @@ HOST_HEAPCTL_GOMOD = $(HEAPCTL_GOMOD)
 HOST_HEAPCTL_BUILD_TARGETS = $(HEAPCTL_BUILD_TARGETS)
 HOST_HEAPCTL_LDFLAGS = $(HEAPCTL_LDFLAGS)
 
+# One static program, whatever C library the target has.
+HEAPCTL_GO_ENV = CGO_ENABLED=0
+HOST_HEAPCTL_GO_ENV = $(HEAPCTL_GO_ENV)
+
 # Buildroot vendors Go modules in its download step, which a local site does
 # not have. So a checkout vendors here, once, before the build is cut off from
 # the network. GOPROXY and the like are the user's own; Buildroot's Go comes
