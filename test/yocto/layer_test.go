@@ -281,9 +281,6 @@ func TestSourcesAreComplete(t *testing.T) {
 	}
 }
 
-// kernelMetadata is where the options for the kernel are.
-const kernelMetadata = "recipes-kernel/linux/files/dmaheap-kmeta"
-
 // An option in a fragment that is not "hardware" may be dropped and
 // kernel_configcheck keeps quiet about it.
 func TestKernelMetadata(t *testing.T) {
