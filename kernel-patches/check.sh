@@ -114,7 +114,8 @@ case ${1:-} in
 same) same ;;
 apply)
 	shift
-	[ $# -gt 0 ] || mapfile -t all < <(versions)
+	# Without a tree, those that source.sh knows.
+	[ $# -gt 0 ] || mapfile -t all < <(versions | grep -xE '5\.10|6\.1|6\.12|7\.3')
 	apply "${@:-${all[@]}}"
 	;;
 *)
