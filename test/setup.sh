@@ -57,6 +57,7 @@ for group in "$@"; do
 		;;
 	check)
 		need_command shellcheck shellcheck
+		need_command python3 python3
 		;;
 	*)
 		echo "setup: unknown group '$group' (boot, kernel or check)" >&2
