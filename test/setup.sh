@@ -58,6 +58,12 @@ for group in "$@"; do
 	check)
 		need_command shellcheck shellcheck
 		need_command python3 python3
+		need_command rsync rsync
+		need_command make make
+		need_command patch patch
+		need_command cpp cpp
+		# Debian's own Python: a python3 from elsewhere does not see its modules.
+		/usr/bin/python3 -c 'import kconfiglib' 2>/dev/null || missing+=(python3-kconfiglib)
 		;;
 	*)
 		echo "setup: unknown group '$group' (boot, kernel or check)" >&2
