@@ -81,6 +81,14 @@ test-debug: ## heapctl check and the selftest on a kernel with KASAN, lockdep an
 kernel: ## build the kernel for the virtual machines and print where it is
 	@test/kernel.sh
 
+.PHONY: kernel-tree
+kernel-tree: ## a git tree of kernel V with the series applied, for work on it
+	@kernel-patches/tree.sh $(or $(V),6.12)
+
+.PHONY: kernel-export
+kernel-export: ## write that tree's commits back to kernel-patches/V
+	@kernel-patches/export.sh $(or $(V),6.12)
+
 .PHONY: test-yocto
 test-yocto: ## what only Yocto can tell of meta-dmaheap; POKY_DIR=/path
 	@test/yocto/run.sh

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # check.sh - the fast checks: format, vet for every word size, staticcheck, unit
-# tests, shell scripts, and the oldest Go the module supports.
+# tests, shell scripts, kernel series, and the oldest Go the module supports.
 #
 # usage: test/check.sh
 set -uo pipefail
@@ -63,6 +63,7 @@ for arch in arm arm64 386; do
 done
 step "staticcheck $(staticcheck_version)" static_check
 step "shellcheck" shell_check
+step "one driver text" kernel-patches/check.sh same
 if GOTOOLCHAIN=$oldest go version >/dev/null 2>&1; then
 	step "build with $oldest" env GOTOOLCHAIN=$oldest go build ./...
 else
