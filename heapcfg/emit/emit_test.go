@@ -131,19 +131,7 @@ func judge(t *testing.T, base *fdt.Tree, baseBlob, stem string) {
 	}
 	merged := filepath.Join(dir, "merged.dtb")
 	run(t, tool(t, "fdtoverlay"), "-i", baseBlob, "-o", merged, stem+".dtbo")
-	data, err := os.ReadFile(stem + ".dtbo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	overlay, err := fdt.Parse(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree, err := fdt.Apply(base, overlay)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ours, err := tree.Marshal()
+	ours, err := mergedTree(t, base, stem+".dtbo").Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,9 +144,8 @@ func judge(t *testing.T, base *fdt.Tree, baseBlob, stem string) {
 	}
 }
 
-// relint reads the merged tree back: it must hold the same regions, and the
-// rules must find as little in it as they found in the plan.
-func relint(t *testing.T, l *heapcfg.Layout, base *fdt.Tree, dtbo string) {
+// mergedTree applies the blob that was written to its base, in memory.
+func mergedTree(t *testing.T, base *fdt.Tree, dtbo string) *fdt.Tree {
 	t.Helper()
 	data, err := os.ReadFile(dtbo)
 	if err != nil {
@@ -172,7 +159,14 @@ func relint(t *testing.T, l *heapcfg.Layout, base *fdt.Tree, dtbo string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	back, findings := heapcfg.FromTree("merged.dtb", tree, l.Target)
+	return tree
+}
+
+// relint reads the merged tree back: it must hold the same regions, and the
+// rules must find as little in it as they found in the plan.
+func relint(t *testing.T, l *heapcfg.Layout, base *fdt.Tree, dtbo string) {
+	t.Helper()
+	back, findings := heapcfg.FromTree("merged.dtb", mergedTree(t, base, dtbo), l.Target)
 	if back == nil {
 		t.Fatalf("findings: %v", findings)
 	}
