@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -110,7 +109,7 @@ func (f *checkFlags) run(ctx context.Context, env *Env, args []string) error {
 	if err != nil {
 		return err
 	}
-	o := report.Options{Color: f.file == "" && useColor(env), Verbose: f.verbose}
+	o := report.Options{Color: f.file == "" && colored(env, env.Stdout), Verbose: f.verbose}
 	// Text appears as the run goes on; every other format needs the whole.
 	var text *report.Text
 	if f.format == "text" && f.file == "" {
@@ -227,50 +226,4 @@ func describeBoard(r *report.Report, board *sysinfo.Board, lock *heapcfg.Lock, a
 func openBoard(root string) *sysinfo.Board {
 	live := filepath.Clean(root) == "/"
 	return sysinfo.New(sysinfo.DirFS(root), sysinfo.Options{Live: live})
-}
-
-// useColor follows the custom of NO_COLOR (https://no-color.org): colour on a
-// terminal only, and not where it is declined.
-func useColor(env *Env) bool {
-	return env.Getenv("NO_COLOR") == "" && isTerminal(env, env.Stdout)
-}
-
-// isTerminal takes a character device for a terminal, except /dev/null. It
-// must have a name: the serial console of an initramfs, which a lab records
-// byte by byte, has none.
-func isTerminal(env *Env, w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if term := env.Getenv("TERM"); !ok || term == "" || term == "dumb" {
-		return false
-	}
-	fi, err := f.Stat()
-	if err != nil || fi.Mode()&fs.ModeCharDevice == 0 {
-		return false
-	}
-	null, err := os.Stat(os.DevNull)
-	return err != nil || !os.SameFile(fi, null)
-}
-
-// replaceFile writes a file in one step: a reader sees the old content or the
-// new one, never a part.
-func replaceFile(name string, data []byte) error {
-	t, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	if err != nil {
-		return fmt.Errorf("%s: %v", name, reason(err))
-	}
-	defer os.Remove(t.Name())
-	_, err = t.Write(data)
-	if err == nil {
-		err = t.Chmod(0o644)
-	}
-	if cerr := t.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(t.Name(), name)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %v", name, reason(err))
-	}
-	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"unicode/utf8"
 
@@ -143,17 +142,4 @@ func painter(on bool) func(style, string) string {
 		}
 		return "\x1b[" + string(s) + "m" + text + "\x1b[0m"
 	}
-}
-
-// colored reports whether w is a terminal that wants colour (no-color.org).
-func colored(env *Env, w io.Writer) bool {
-	if env.Getenv("NO_COLOR") != "" || env.Getenv("TERM") == "dumb" {
-		return false
-	}
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

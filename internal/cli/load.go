@@ -68,10 +68,8 @@ func loadPlan(env *Env, name string, f sourceFlags) (*plan, error) {
 			return nil, usagef("--kernel: %v", err)
 		}
 	}
-	for _, o := range f.overlays {
-		if p.tree, err = applyOverlay(env, p.tree, o); err != nil {
-			return nil, err
-		}
+	if err := f.applyOverlays(env, p); err != nil {
+		return nil, err
 	}
 	config, err := f.kernelConfig(env, &cfg.Target, cfg.StatedKernel || f.kernel != "")
 	if err != nil {
@@ -196,10 +194,8 @@ func loadSource(env *Env, name string, f sourceFlags) (*plan, error) {
 			return nil, usagef("%s: %v", name, err)
 		}
 	}
-	for _, o := range f.overlays {
-		if p.tree, err = applyOverlay(env, p.tree, o); err != nil {
-			return nil, err
-		}
+	if err := f.applyOverlays(env, p); err != nil {
+		return nil, err
 	}
 	p.layout, p.findings = heapcfg.FromTree(name, p.tree, target)
 	if p.layout != nil {
@@ -212,6 +208,16 @@ func loadSource(env *Env, name string, f sourceFlags) (*plan, error) {
 		}
 	}
 	return p, nil
+}
+
+// applyOverlays applies the overlays of the command line, in their order.
+func (f *sourceFlags) applyOverlays(env *Env, p *plan) (err error) {
+	for _, o := range f.overlays {
+		if p.tree, err = applyOverlay(env, p.tree, o); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // applyOverlay applies an overlay from a file. The message says which label,

@@ -112,7 +112,7 @@ func (f *stressFlags) run(ctx context.Context, env *Env) error {
 	}
 	var text *report.Text
 	if f.format == "text" {
-		text = report.NewText(env.Stdout, report.Options{Color: useColor(env)})
+		text = report.NewText(env.Stdout, report.Options{Color: colored(env, env.Stdout)})
 		_ = text.Start(r)
 	}
 	ballast := make([]byte, pressure)

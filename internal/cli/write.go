@@ -62,6 +62,22 @@ func writeTemp(dir string, f emit.File) (string, error) {
 	return t.Name(), err
 }
 
+// replaceFile writes one file in one step: a reader sees the old content or the
+// new one, never a part. Its directory must be there.
+func replaceFile(name string, data []byte) error {
+	t, err := writeTemp(filepath.Dir(name), emit.File{Name: filepath.Base(name), Data: data})
+	if err == nil {
+		err = os.Rename(t, name)
+	}
+	if err != nil {
+		if t != "" {
+			os.Remove(t)
+		}
+		return fmt.Errorf("%s: %v", name, reason(err))
+	}
+	return nil
+}
+
 // splitPath divides a path into its directory and its file.
 func splitPath(path string) (dir, file string) {
 	return filepath.Dir(path), filepath.Base(path)

@@ -55,7 +55,6 @@ var shared struct {
 	bench bench
 	dir   string
 	err   error
-	skip  string
 }
 
 func TestMain(m *testing.M) {
