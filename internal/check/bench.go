@@ -19,7 +19,10 @@ import (
 type BenchOptions struct {
 	Sizes []uint64      // buffer sizes; those a heap cannot give are left out
 	Count int           // allocations of each size
-	Limit time.Duration // and at most this long for each size
+	Limit time.Duration // and at most this long for each size of each heap
+	// Pause follows each buffer. A heap that zeroes freed memory in the
+	// background does so meanwhile.
+	Pause time.Duration
 }
 
 // A Spread is the distribution of a latency.
@@ -53,102 +56,170 @@ type Bench struct {
 	Short string `json:"short,omitempty"`
 }
 
-// RunBench measures the heap. It holds one buffer at a time.
-func RunBench(ctx context.Context, dev Device, heap string, page uint64, o BenchOptions) (Bench, error) {
-	b := Bench{Heap: heap, Timings: []Timing{}}
-	h, err := dev.Open(heap)
-	if err != nil {
-		return b, err
-	}
-	defer h.Close()
-	for _, size := range o.Sizes {
-		t, err := benchSize(ctx, h, size, page, o)
-		if errors.Is(err, dmaheap.ErrNoMemory) {
-			b.Short = fmt.Sprintf("no buffer of %s: %v", heapcfg.FormatSize(size), dmaheap.ErrNoMemory)
-			break
+// RunBench measures the heaps side by side. For each size they take turns, and
+// another one begins each round, so that what disturbs the machine for a while
+// disturbs all of them. It holds one buffer at a time. before, if not nil, is
+// told what is measured next.
+//
+// An error names the heap; what was measured until then is returned with it.
+func RunBench(ctx context.Context, dev Device, heaps []string, page uint64, o BenchOptions, before func(size uint64)) ([]Bench, error) {
+	runs := make([]benchRun, len(heaps))
+	result := func() []Bench {
+		out := make([]Bench, len(runs))
+		for i, r := range runs {
+			out[i] = r.Bench
 		}
+		return out
+	}
+	for i, name := range heaps {
+		runs[i].Bench = Bench{Heap: name, Timings: []Timing{}}
+		h, err := dev.Open(name)
 		if err != nil {
-			return b, err
+			return result()[:i], err
 		}
-		if t.Count > 0 {
-			b.Timings = append(b.Timings, t)
+		defer h.Close()
+		runs[i].h = h
+	}
+	text := bytes.Repeat(pattern(1), 16)
+	for _, size := range o.Sizes {
+		if before != nil {
+			before(size)
 		}
-		if ctx.Err() != nil {
-			return b, ctx.Err()
+		for i := range runs {
+			runs[i].s = samples{}
+		}
+		for n := 0; n < o.Count && ctx.Err() == nil; n++ {
+			busy := false
+			for i := range runs {
+				r := &runs[(n+i)%len(runs)]
+				if r.Short != "" || (n > 0 && r.s.took >= o.Limit) || ctx.Err() != nil {
+					continue
+				}
+				err := r.s.take(r.h, size, page, text)
+				if errors.Is(err, dmaheap.ErrNoMemory) {
+					r.Short = fmt.Sprintf("no buffer of %s: %v", heapcfg.FormatSize(size), dmaheap.ErrNoMemory)
+					continue
+				}
+				if err != nil {
+					return result(), fmt.Errorf("%s: %w", r.Heap, err)
+				}
+				busy = true
+				pause(ctx, o.Pause)
+			}
+			if !busy {
+				break
+			}
+		}
+		for i := range runs {
+			if r := &runs[i]; r.s.count > 0 {
+				r.Timings = append(r.Timings, r.s.timing(size))
+			}
 		}
 	}
-	return b, nil
+	return result(), ctx.Err()
 }
 
-func benchSize(ctx context.Context, h Heap, size, page uint64, o BenchOptions) (Timing, error) {
-	t := Timing{Size: size}
-	var alloc, mapping, touch, free, syncs []time.Duration
-	var wrote, read time.Duration
-	var moved uint64
-	end := time.Now().Add(o.Limit)
-	p := bytes.Repeat(pattern(1), 16)
-	for n := 0; n < o.Count && ctx.Err() == nil && (n == 0 || time.Now().Before(end)); n++ {
-		start := time.Now()
-		b, err := h.AllocFlags(size, dmaheap.ReadWrite, 0)
-		alloc = append(alloc, time.Since(start))
-		if err != nil {
-			return t, err
-		}
-		start = time.Now()
-		m, err := b.MapRange(0, b.Size(), dmaheap.ReadWrite)
-		if err != nil {
-			b.Close()
-			if errors.Is(err, dmaheap.ErrInvalid) || errors.Is(err, dmaheap.ErrUnsupported) || errors.Is(err, dmaheap.ErrPermission) {
-				t.Count, t.Alloc = n+1, spread(alloc) // a device-only heap
-				continue
-			}
-			return t, err
-		}
-		mapping = append(mapping, time.Since(start))
-		data := m.Bytes()
-		start = time.Now()
-		for i := uint64(0); i < uint64(len(data)); i += page {
-			data[i] = 1
-		}
-		touch = append(touch, time.Since(start))
-		start = time.Now()
-		err = b.Begin(dmaheap.ReadWrite)
-		if err == nil {
-			err = b.End(dmaheap.ReadWrite)
-		}
-		syncs = append(syncs, time.Since(start))
-		if err == nil {
-			start = time.Now()
-			for i := 0; i < len(data); i += len(p) {
-				copy(data[i:], p)
-			}
-			wrote += time.Since(start)
-			start = time.Now()
-			same := true
-			for i := 0; i < len(data); i += len(p) {
-				part := data[i:min(i+len(p), len(data))]
-				same = same && bytes.Equal(part, p[:len(part)])
-			}
-			read += time.Since(start)
-			moved += uint64(len(data))
-			if !same {
-				err = errCorrupt
-			}
-		}
-		start = time.Now()
-		m.Close()
+// A benchRun is one heap on its way through the sizes.
+type benchRun struct {
+	Bench
+	h Heap
+	s samples
+}
+
+// samples are the single measurements of one size.
+type samples struct {
+	count                             int
+	alloc, mapping, touch, free, sync []time.Duration
+	wrote, read, took                 time.Duration
+	moved                             uint64
+}
+
+// take measures one buffer. A heap whose memory the CPU may not see gives only
+// the time of the allocation.
+func (s *samples) take(h Heap, size, page uint64, text []byte) error {
+	begin := time.Now()
+	defer func() { s.took += time.Since(begin) }()
+	start := time.Now()
+	b, err := h.AllocFlags(size, dmaheap.ReadWrite, 0)
+	took := time.Since(start)
+	if err != nil {
+		return err
+	}
+	s.alloc = append(s.alloc, took)
+	start = time.Now()
+	m, err := b.MapRange(0, b.Size(), dmaheap.ReadWrite)
+	took = time.Since(start)
+	if err != nil {
 		b.Close()
-		free = append(free, time.Since(start))
-		if err != nil {
-			return t, err
+		if errors.Is(err, dmaheap.ErrInvalid) || errors.Is(err, dmaheap.ErrUnsupported) || errors.Is(err, dmaheap.ErrPermission) {
+			s.count++
+			return nil
 		}
-		t.Count = n + 1
+		return err
 	}
-	t.Alloc, t.Map, t.Touch, t.Free, t.Sync = spread(alloc), spread(mapping), spread(touch), spread(free), spread(syncs)
-	if wrote > 0 && read > 0 {
-		t.Write, t.Read = float64(moved)/wrote.Seconds(), float64(moved)/read.Seconds()
+	s.mapping = append(s.mapping, took)
+	data := m.Bytes()
+	start = time.Now()
+	for i := uint64(0); i < uint64(len(data)); i += page {
+		data[i] = 1
 	}
-	return t, nil
+	s.touch = append(s.touch, time.Since(start))
+	start = time.Now()
+	err = b.Begin(dmaheap.ReadWrite)
+	if err == nil {
+		err = b.End(dmaheap.ReadWrite)
+	}
+	s.sync = append(s.sync, time.Since(start))
+	if err == nil {
+		start = time.Now()
+		for i := 0; i < len(data); i += len(text) {
+			copy(data[i:], text)
+		}
+		s.wrote += time.Since(start)
+		start = time.Now()
+		same := true
+		for i := 0; i < len(data); i += len(text) {
+			part := data[i:min(i+len(text), len(data))]
+			same = same && bytes.Equal(part, text[:len(part)])
+		}
+		s.read += time.Since(start)
+		s.moved += uint64(len(data))
+		if !same {
+			err = errCorrupt
+		}
+	}
+	start = time.Now()
+	m.Close()
+	b.Close()
+	s.free = append(s.free, time.Since(start))
+	if err == nil {
+		s.count++
+	}
+	return err
+}
+
+func (s *samples) timing(size uint64) Timing {
+	t := Timing{
+		Size: size, Count: s.count,
+		Alloc: spread(s.alloc), Map: spread(s.mapping), Touch: spread(s.touch), Free: spread(s.free), Sync: spread(s.sync),
+	}
+	if s.wrote > 0 && s.read > 0 {
+		t.Write, t.Read = float64(s.moved)/s.wrote.Seconds(), float64(s.moved)/s.read.Seconds()
+	}
+	return t
+}
+
+// pause waits, or until ctx is done.
+func pause(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
 var errCorrupt = errors.New("the memory does not hold what was written: see heapctl check --full")

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/dmaheap/dmaheap/dmaheap"
 	"github.com/dmaheap/dmaheap/internal/report"
 	"github.com/dmaheap/dmaheap/internal/sysinfo"
@@ -76,21 +78,32 @@ func TestStressDuration(t *testing.T) {
 
 func TestBench(t *testing.T) {
 	o := BenchOptions{Sizes: []uint64{4096, 65536, 2 * videoSize}, Count: 5, Limit: time.Second}
-	b, err := RunBench(context.Background(), newFakeKernel(videoSize, faults{}), "video", 4096, o)
+	var sizes []uint64
+	both, err := RunBench(context.Background(), newFakeKernel(videoSize, faults{}), []string{"video", "npu"}, 4096, o, func(size uint64) {
+		sizes = append(sizes, size)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(b.Timings) != 2 || b.Timings[1].Count != 5 || b.Timings[1].Write == 0 || b.Short == "" {
-		t.Errorf("bench = %+v, want two sizes measured and the third too large", b)
+	if d := cmp.Diff(o.Sizes, sizes); d != "" {
+		t.Errorf("sizes told (-want +got):\n%s", d)
 	}
-	if _, err := RunBench(context.Background(), newFakeKernel(videoSize, faults{lostWrites: true}), "video", 4096, o); err != nil {
+	if len(both) != 2 || both[0].Heap != "video" || both[1].Heap != "npu" {
+		t.Fatalf("bench = %+v, want video and npu", both)
+	}
+	for _, b := range both {
+		if len(b.Timings) != 2 || b.Timings[1].Count != 5 || b.Timings[1].Write == 0 || b.Short == "" {
+			t.Errorf("bench = %+v, want two sizes measured and the third too large", b)
+		}
+	}
+	if _, err := RunBench(context.Background(), newFakeKernel(videoSize, faults{lostWrites: true}), []string{"video"}, 4096, o, nil); err != nil {
 		// Bench maps for both, so the fake shows its memory; nothing to find.
 		t.Errorf("bench = %v", err)
 	}
 	k := newFakeKernel(videoSize, faults{})
 	k.deviceOK = false
-	b, err = RunBench(context.Background(), k, "video", 4096, o)
-	if err != nil || len(b.Timings) != 2 || b.Timings[0].Write != 0 {
+	b, err := RunBench(context.Background(), k, []string{"video"}, 4096, o, nil)
+	if err != nil || len(b[0].Timings) != 2 || b[0].Timings[0].Write != 0 {
 		t.Errorf("bench of a device-only heap = %+v, %v; want allocation alone", b, err)
 	}
 	if k.files != 3 {

@@ -28,6 +28,7 @@ type benchFlags struct {
 	sizes  []string
 	count  int
 	limit  time.Duration
+	pause  time.Duration
 }
 
 func newBench(env *Env) *cobra.Command {
@@ -37,7 +38,7 @@ func newBench(env *Env) *cobra.Command {
 		Short: "Measure allocation, mapping and throughput of the heaps",
 		Long: `Measure how long it takes to allocate, map, touch for the first time, sync and
 free buffers of several sizes, and how fast they are written and read, side by
-side for every heap. One buffer is held at a time.
+side for every heap: the heaps take turns, and one buffer is held at a time.
 
 The speed of ordinary memory is measured in the same run, to compare with.`,
 		Example: `  heapctl bench
@@ -51,7 +52,8 @@ The speed of ordinary memory is measured in the same run, to compare with.`,
 	fl.StringArrayVar(&f.heaps, "heap", nil, "measure this heap only (may be repeated)")
 	fl.StringArrayVar(&f.sizes, "size", []string{"4KiB", "64KiB", "1MiB", "8MiB", "32MiB"}, "size of the buffers (may be repeated)")
 	fl.IntVar(&f.count, "count", 200, "buffers of each size")
-	fl.DurationVar(&f.limit, "time", time.Second, "the most time for each size, whatever the count")
+	fl.DurationVar(&f.limit, "time", time.Second, "the most time for each size of each heap, whatever the count")
+	fl.DurationVar(&f.pause, "pause", 0, "time after each buffer, for heaps that zero freed memory in the background")
 	return c
 }
 
@@ -69,7 +71,7 @@ func (f *benchFlags) run(ctx context.Context, env *Env) error {
 	if !slices.Contains([]string{"text", "json", "svg"}, f.format) {
 		return usagef("unknown output format %q; use text, json or svg", f.format)
 	}
-	o := check.BenchOptions{Count: f.count, Limit: f.limit}
+	o := check.BenchOptions{Count: f.count, Limit: f.limit, Pause: f.pause}
 	if f.count < 1 {
 		return usagef("--count must be 1 or more")
 	}
@@ -89,20 +91,17 @@ func (f *benchFlags) run(ctx context.Context, env *Env) error {
 	r := benchResult{Format: "heapctl-bench", Version: 1, Kernel: board.Release, Heaps: []check.Bench{}}
 	r.MemoryWrite, r.MemoryRead = check.MemorySpeed()
 	show := progress(env)
-	for _, name := range heaps {
-		show("measuring %s", name)
-		b, err := check.RunBench(ctx, check.Kernel{}, name, board.PageSize, o)
-		if err != nil && ctx.Err() == nil {
-			show("")
-			code := ExitFailed
-			if errors.Is(err, dmaheap.ErrPermission) {
-				code = ExitCannotTest
-			}
-			return &ExitError{code, err}
-		}
-		r.Heaps = append(r.Heaps, b)
-	}
+	r.Heaps, err = check.RunBench(ctx, check.Kernel{}, heaps, board.PageSize, o, func(size uint64) {
+		show("measuring buffers of %s", heapcfg.FormatSize(size))
+	})
 	show("")
+	if err != nil && ctx.Err() == nil {
+		code := ExitFailed
+		if errors.Is(err, dmaheap.ErrPermission) {
+			code = ExitCannotTest
+		}
+		return &ExitError{code, err}
+	}
 	switch f.format {
 	case "json":
 		enc := json.NewEncoder(env.Stdout)
