@@ -5,40 +5,79 @@ package check
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/heapcfg/emit"
 	"github.com/dmaheap/dmaheap/internal/sysinfo"
 )
 
-// udevLine is the one rule that gives a heap what the lock says.
-func udevLine(e heapcfg.Expected) string {
-	s := fmt.Sprintf(`SUBSYSTEM=="dma_heap", KERNEL=="%s"`, e.Name)
-	if e.Owner != "" {
-		s += fmt.Sprintf(`, OWNER="%s"`, e.Owner)
+// deviceRule is the rule by which the board's device manager gives a heap what
+// the lock says.
+func (r *run) deviceRule(e heapcfg.Expected) string {
+	switch r.board.DeviceManager() {
+	case sysinfo.Mdev:
+		return emit.MdevLine(e)
+	case sysinfo.Udev:
+		return emit.UdevRule(e)
 	}
-	if e.Group != "" {
-		s += fmt.Sprintf(`, GROUP="%s"`, e.Group)
+	return strings.Join(byHand(e), "\n")
+}
+
+// byHand are the commands that do what a rule would.
+func byHand(e heapcfg.Expected) []string {
+	var out []string
+	node := sysinfo.HeapDir + "/" + e.Name
+	switch {
+	case e.Owner != "" && e.Group != "":
+		out = append(out, "chown "+e.Owner+":"+e.Group+" "+node)
+	case e.Owner != "":
+		out = append(out, "chown "+e.Owner+" "+node)
+	case e.Group != "":
+		out = append(out, "chgrp "+e.Group+" "+node)
 	}
 	if e.Mode != 0 {
-		s += fmt.Sprintf(`, MODE="%v"`, e.Mode)
+		out = append(out, "chmod "+e.Mode.String()+" "+node)
 	}
 	if e.Short != "" {
-		s += fmt.Sprintf(`, SYMLINK+="dma_heap/%s"`, e.Short)
+		out = append(out, "ln -s "+e.Name+" "+sysinfo.HeapDir+"/"+e.Short)
 	}
-	return s
+	return out
 }
 
 // accessAdvice names the rule that decides now, or the line that is missing.
 func (t *target) accessAdvice(key, want string) string {
-	line := udevLine(t.exp)
+	manager, line := t.board.DeviceManager(), t.deviceRule(t.exp)
+	if manager == sysinfo.NoManager {
+		return "neither udev nor mdev is on this board, so nothing sets it; add one of them to the image, or have a boot script run\n" + line
+	}
+	apply := "udevadm control --reload && udevadm trigger --subsystem-match=dma_heap"
+	if manager == sysinfo.Mdev {
+		apply = "mdev -s"
+	}
 	rule, val, ok := t.board.Deciding(t.exp.Name, key)
 	switch {
+	case ok && val != want && manager == sysinfo.Mdev:
+		return fmt.Sprintf("%s:%d matches first, and says %s %s; put before it\n%s\nthen: %s", rule.File, rule.Line, strings.ToLower(key), val, line, apply)
 	case ok && val != want:
 		return fmt.Sprintf("%s:%d decides, and says %s=\"%s\"; install the rules file of the compiler under a name that sorts after it, with\n%s", rule.File, rule.Line, key, val, line)
 	case ok:
-		return fmt.Sprintf("%s:%d has the right rule, but it was not applied to this node:\nudevadm control --reload && udevadm trigger --subsystem-match=dma_heap", rule.File, rule.Line)
+		return fmt.Sprintf("%s:%d has the right rule, but it was not applied to this node:\n%s", rule.File, rule.Line, apply)
+	case manager == sysinfo.Mdev:
+		return fmt.Sprintf("no line of /etc/mdev.conf sets it; add the lines of the compiler's .mdev.conf before any catch-all line, with\n%s\nthen: %s", line, apply)
 	}
-	return fmt.Sprintf("no udev rule sets it; install the rules file of the compiler into /etc/udev/rules.d, with\n%s\nthen: udevadm control --reload && udevadm trigger --subsystem-match=dma_heap", line)
+	if rule, ok := t.board.BrokenRule(key); ok {
+		return fmt.Sprintf("%s:%d means to set it, but %s; write\n%s\nthen: %s", rule.File, rule.Line, rule.Broken, line, apply)
+	}
+	return fmt.Sprintf("no udev rule sets it; install the rules file of the compiler into /etc/udev/rules.d, with\n%s\nthen: %s", line, apply)
+}
+
+// ignores says who will not take an owner or a group that the board has not.
+func (t *target) ignores() string {
+	if m := t.board.DeviceManager(); m != sysinfo.NoManager {
+		return fmt.Sprintf("%s ignores the rule", m)
+	}
+	return "nothing can give it the heap"
 }
 
 func (t *target) mode() *outcome {
@@ -60,7 +99,7 @@ func (t *target) owner() *outcome {
 	case err != nil:
 		return blocked("the user %s has no number: /etc/passwd: %s", t.exp.Owner, sysinfo.Reason(err))
 	case !ok:
-		return fail("the board has no user %s, so udev ignores the rule", t.exp.Owner).
+		return fail("the board has no user %s, so %s", t.exp.Owner, t.ignores()).
 			because("user "+t.exp.Owner, "no such line", "/etc/passwd").advise("add the user in the image build, or state another owner in heaps.yaml")
 	case uid == t.node.Owner.UID:
 		return pass("owner %s", t.exp.Owner)
@@ -79,7 +118,7 @@ func (t *target) group() *outcome {
 	case err != nil:
 		return blocked("the group %s has no number: /etc/group: %s", t.exp.Group, sysinfo.Reason(err))
 	case !ok:
-		return fail("the board has no group %s, so udev ignores the rule", t.exp.Group).
+		return fail("the board has no group %s, so %s", t.exp.Group, t.ignores()).
 			because("group "+t.exp.Group, "no such line", "/etc/group").
 			advise("add the group in the image build (groupadd --system %s), or state another group in heaps.yaml", t.exp.Group)
 	case gid == t.node.Owner.GID:
@@ -122,7 +161,7 @@ func (t *target) access() *outcome {
 	if t.board.MayOpen(n) {
 		if t.board.Caller.UID == 0 && n.Perm()&0o066 == 0 && t.exp.Mode == 0 && n.Owner.UID == 0 {
 			return warn("only root can open it").because("", found, n.Path()).
-				advise("if programs of other users need the heap, state a group and a mode in heaps.yaml, or add the rule\n%s", udevLine(orVideo(t.exp)))
+				advise("if programs of other users need the heap, state a group and a mode in heaps.yaml, or add the rule\n%s", t.deviceRule(orVideo(t.exp)))
 		}
 		return pass("the caller may open it")
 	}
@@ -142,7 +181,7 @@ func (t *target) access() *outcome {
 			advise("log in again; until then: newgrp %s", gid)
 	case n.Perm()&0o040 == 0:
 		return blocked("only root may open it").because("access to "+n.Path(), found, n.Path()).
-			advise("run as root, or install a udev rule such as\n%s", udevLine(orVideo(t.exp)))
+			advise("run as root, or give the heap to a group, with\n%s", t.deviceRule(orVideo(t.exp)))
 	}
 	return blocked("the caller is not in group %s", gid).because("access to "+n.Path(), found, n.Path()).
 		advise("usermod -aG %s $USER, then log in again", gid)

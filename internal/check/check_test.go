@@ -42,6 +42,7 @@ func videoBoard() sysinfotest.FS {
 	m.File("proc/cmdline", "console=ttyAMA0\n")
 	m.File("etc/group", "root:x:0:\nvideo:x:44:ann\n")
 	m.File("etc/passwd", "root:x:0:0::/:/bin/sh\nann:x:1000:1000::/:/bin/sh\n")
+	m.File("run/udev/control", "")
 	m.Device("dev/dma_heap/video@54000000", 0o660, sysinfo.Owner{GID: 44})
 	m.Link("dev/dma_heap/video", "video@54000000")
 	m.File("proc/iomem", "40000000-5fffffff : System RAM\n  54000000-541fffff : reserved\n")
@@ -262,7 +263,29 @@ func TestFaultyBoard(t *testing.T) {
 		exit   int
 	}{
 		{name: "mode", change: func(m sysinfotest.FS) { m.Device(node, 0o600, sysinfo.Owner{GID: 44}) },
-			want: "heap-mode", says: "0600, not 0660", advice: `KERNEL=="video@54000000", OWNER="root", GROUP="video", MODE="0660"`, exit: 1},
+			want: "heap-mode", says: "0600, not 0660", advice: `KERNEL=="video@54000000", MODE="0660", OWNER="root", GROUP="video"`, exit: 1},
+		{name: "mode, with mdev", change: func(m sysinfotest.FS) {
+			delete(m, "run/udev/control")
+			m.File("etc/mdev.conf", ".* root:root 600\n")
+			m.Device(node, 0o600, sysinfo.Owner{GID: 44})
+		}, want: "heap-mode", says: "0600, not 0660", advice: "/etc/mdev.conf:1 matches first, and says mode 0600; put before it\ndma_heap/video@54000000 root:video 660 @ln", exit: 1},
+		{name: "link, with mdev", change: func(m sysinfotest.FS) {
+			delete(m, "run/udev/control")
+			m.File("etc/mdev.conf", "null root:root 666\n")
+			delete(m, "dev/dma_heap/video")
+		}, want: "heap-link", says: "short name video is missing", advice: "no line of /etc/mdev.conf sets it", exit: 1},
+		{name: "mode, with neither", change: func(m sysinfotest.FS) {
+			delete(m, "run/udev/control")
+			m.Device(node, 0o600, sysinfo.Owner{GID: 44})
+		}, want: "heap-mode", says: "0600, not 0660", advice: "neither udev nor mdev is on this board, so nothing sets it; add one of them to the image, or have a boot script run\nchown root:video /dev/dma_heap/video@54000000\nchmod 0660", exit: 1},
+		{name: "group in a rule that never matches", change: func(m sysinfotest.FS) {
+			m.Device(node, 0o660, sysinfo.Owner{})
+			m.File("etc/udev/rules.d/99-heap.rules", `KERNEL=="dma_heap/*", GROUP="video"`+"\n")
+		}, want: "heap-group", says: "not to video", advice: "/etc/udev/rules.d/99-heap.rules:1 means to set it, but KERNEL==\"dma_heap/*\" never matches", exit: 1},
+		{name: "mode in a rule without quotes", change: func(m sysinfotest.FS) {
+			m.Device(node, 0o600, sysinfo.Owner{GID: 44})
+			m.File("etc/udev/rules.d/99-heap.rules", `SUBSYSTEM==dma_heap, GROUP=video, MODE=0660`+"\n")
+		}, want: "heap-mode", says: "0600, not 0660", advice: "SUBSYSTEM==dma_heap lacks its quotes", exit: 1},
 		{name: "group", change: func(m sysinfotest.FS) { m.Device(node, 0o660, sysinfo.Owner{}) },
 			want: "heap-group", says: "group root, not to video", advice: `GROUP="video"`, exit: 1},
 		{name: "group decided by another rule", change: func(m sysinfotest.FS) {

@@ -338,7 +338,7 @@ func (r *run) strange(n sysinfo.Node) *outcome {
 		return warn("a symlink that leads nowhere: %s", n.Link).because(want, "a broken symlink", n.Path()).advise("rm %s", n.Path())
 	case n.Link != "":
 		return warn("a symlink to %s that the lock does not know", n.Link).because(want, "a symlink", n.Path()).
-			advise("if a program needs it, state it in heaps.yaml as the short name of the heap; else find the udev rule that makes it")
+			advise("if a program needs it, state it in heaps.yaml as the short name of the heap; else find the device rule or the script that makes it")
 	case ownHeap(n.Name):
 		return warn("the kernel brings this heap by itself").because(want, n.Name, n.Path()).
 			advise("%s", ownAdvice(n.Name))

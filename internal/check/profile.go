@@ -77,12 +77,16 @@ func (r *run) profile(p Profile) *outcome {
 		expected += ", or " + p.Instead
 	}
 	var barred []string
+	var first string // the heap that access is to be given to
 	for _, name := range p.Heaps {
 		node, ok := r.resolve(name)
 		if !ok {
 			continue
 		}
 		if !r.board.MayUse(node, p.Write) {
+			if first == "" {
+				first = node.Name
+			}
 			barred = append(barred, fmt.Sprintf("%s (mode %v, group %s)", name, heapcfg.Mode(node.Perm()), r.board.GroupName(node.Owner.GID)))
 			if p.Aborts {
 				break
@@ -104,8 +108,8 @@ func (r *run) profile(p Profile) *outcome {
 	case len(barred) > 0:
 		return fail("the heap is there, but this user may not open it: %s", strings.Join(barred, ", ")).
 			because(expected, "permission denied", sysinfo.HeapDir).
-			advise("state mode and group of the heap in heaps.yaml, and add the user of the program to the group; or install\n" +
-				`SUBSYSTEM=="dma_heap", GROUP="video", MODE="0660"`)
+			advise("state mode and group of the heap in heaps.yaml, and add the user of the program to the group; or add\n%s",
+				r.deviceRule(heapcfg.Expected{Name: first, Mode: 0o660, Group: "video"}))
 	case len(p.Heaps) == 0:
 		return fail("%s is missing", p.Instead).because(expected, "no such file", "/dev").advise("build the kernel with CONFIG_UDMABUF=y")
 	}
@@ -139,7 +143,7 @@ func shortNameAdvice(p Profile) string {
 	if len(p.Heaps) == 0 {
 		return "build the kernel with CONFIG_UDMABUF=y"
 	}
-	return fmt.Sprintf("give the heap it shall use the name %s in heaps.yaml; the udev rules then make that name a symlink to it", p.Heaps[0])
+	return fmt.Sprintf("give the heap it shall use the name %s in heaps.yaml; the device rules then make that name a symlink to it", p.Heaps[0])
 }
 
 // resolve finds the heap behind a name, through a symlink if it is one.

@@ -15,13 +15,8 @@ import (
 	"github.com/dmaheap/dmaheap/internal/sysinfo"
 )
 
-type infoFlags struct {
-	format string
-	root   string
-}
-
 func newInfo(env *Env) *cobra.Command {
-	var f infoFlags
+	var f boardFlags
 	c := &cobra.Command{
 		Use:   "info NAME",
 		Short: "Tell everything about one heap, and where it was read",
@@ -33,21 +28,16 @@ it came from; at the end stand the files that did not answer, and why.`,
 		Example: `  heapctl info video
   heapctl info video@54000000 -o json`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return f.run(env, args[0]) },
+		RunE: func(c *cobra.Command, args []string) error { return f.info(env, args[0]) },
 	}
-	c.Flags().StringVarP(&f.format, "output", "o", "text", "text or json")
-	c.Flags().StringVar(&f.root, "root", "/", "examine a copy of a board's files below this directory")
+	f.add(c)
 	return c
 }
 
-func (f *infoFlags) run(env *Env, name string) error {
-	if f.format != "text" && f.format != "json" {
-		return usagef("unknown output format %q; use text or json", f.format)
-	}
-	board := openBoard(f.root)
-	heaps, err := board.Heaps()
+func (f *boardFlags) info(env *Env, name string) error {
+	board, heaps, err := f.heaps()
 	if err != nil {
-		return noHeaps(err)
+		return err
 	}
 	i := slices.IndexFunc(heaps, func(h sysinfo.Heap) bool { return h.Name == name || slices.Contains(h.Links, name) })
 	if i < 0 {
@@ -101,7 +91,7 @@ func printInfo(w io.Writer, b *sysinfo.Board, h sysinfo.Heap) error {
 	}
 	for _, key := range []string{"MODE", "GROUP", "OWNER"} {
 		if rule, val, ok := b.Deciding(h.Name, key); ok {
-			row("udev "+strings.ToLower(key), "%s  (%s:%d)", val, rule.File, rule.Line)
+			row("rule "+strings.ToLower(key), "%s  (%s:%d)", val, rule.File, rule.Line)
 		}
 	}
 	may := "may"

@@ -17,13 +17,32 @@ import (
 	"github.com/dmaheap/dmaheap/internal/sysinfo"
 )
 
-type listFlags struct {
+// boardFlags are those of the verbs that show the heaps of a board.
+type boardFlags struct {
 	format string
 	root   string
 }
 
+func (f *boardFlags) add(c *cobra.Command) {
+	c.Flags().StringVarP(&f.format, "output", "o", "text", "text or json")
+	c.Flags().StringVar(&f.root, "root", "/", "examine a copy of a board's files below this directory")
+}
+
+// heaps opens the board and finds its heaps, once the flags make sense.
+func (f *boardFlags) heaps() (*sysinfo.Board, []sysinfo.Heap, error) {
+	if f.format != "text" && f.format != "json" {
+		return nil, nil, usagef("unknown output format %q; use text or json", f.format)
+	}
+	board := openBoard(f.root)
+	heaps, err := board.Heaps()
+	if err != nil {
+		return nil, nil, noHeaps(err)
+	}
+	return board, heaps, nil
+}
+
 func newList(env *Env) *cobra.Command {
-	var f listFlags
+	var f boardFlags
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List the heaps of this board: memory, users, rights",
@@ -35,21 +54,16 @@ user, cannot see; "heapctl info NAME" says which files were asked.`,
 		Example: `  heapctl list
   heapctl list -o json`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, args []string) error { return f.run(env) },
+		RunE: func(c *cobra.Command, args []string) error { return f.list(env) },
 	}
-	c.Flags().StringVarP(&f.format, "output", "o", "text", "text or json")
-	c.Flags().StringVar(&f.root, "root", "/", "examine a copy of a board's files below this directory")
+	f.add(c)
 	return c
 }
 
-func (f *listFlags) run(env *Env) error {
-	if f.format != "text" && f.format != "json" {
-		return usagef("unknown output format %q; use text or json", f.format)
-	}
-	board := openBoard(f.root)
-	heaps, err := board.Heaps()
+func (f *boardFlags) list(env *Env) error {
+	board, heaps, err := f.heaps()
 	if err != nil {
-		return noHeaps(err)
+		return err
 	}
 	if f.format == "json" {
 		return writeHeapsJSON(env.Stdout, board, heaps)

@@ -99,11 +99,11 @@ func TestTableHidesControlBytes(t *testing.T) {
 func TestListWithoutHeaps(t *testing.T) {
 	env := &Env{Stdout: &bytes.Buffer{}, Stderr: &bytes.Buffer{}, Getenv: func(string) string { return "" }}
 	var exit *ExitError
-	err := (&listFlags{format: "text", root: filepath.Join(boardDir(t), "proc")}).run(env)
+	err := (&boardFlags{format: "text", root: filepath.Join(boardDir(t), "proc")}).list(env)
 	if !errors.As(err, &exit) || exit.Code != ExitUnsupported || !strings.Contains(err.Error(), "heapctl check") {
 		t.Errorf("list without heaps = %v, want exit 4 and where to look", err)
 	}
-	err = (&infoFlags{format: "text", root: boardDir(t)}).run(env, "video")
+	err = (&boardFlags{format: "text", root: boardDir(t)}).info(env, "video")
 	if !errors.As(err, &exit) || exit.Code != ExitUsage {
 		t.Errorf("info of no heap = %v, want exit 2", err)
 	}

@@ -171,6 +171,58 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// Rules as they were found in the wild: one matches a name with a directory,
+// one lost its quotes to a shell.
+func TestBrokenRules(t *testing.T) {
+	m := sysinfotest.FS{}
+	m.File("etc/udev/rules.d/99-a.rules", `KERNEL=="dma_heap/*", GROUP="wheel"`+"\n")
+	m.File("etc/udev/rules.d/99-b.rules", `SUBSYSTEM==dma_heap, MODE=0660`+"\n")
+	b := board(m)
+	for key, want := range map[string]string{"GROUP": "has no directory", "MODE": "lacks its quotes"} {
+		if r, ok := b.BrokenRule(key); !ok || !strings.Contains(r.Broken, want) {
+			t.Errorf("BrokenRule(%s) = %+v, %v, want %q", key, r, ok, want)
+		}
+		if r, _, ok := b.Deciding("video", key); ok {
+			t.Errorf("%s of %+v is said to decide", key, r)
+		}
+	}
+	if r, ok := b.BrokenRule("OWNER"); ok {
+		t.Errorf("BrokenRule(OWNER) = %+v, want none", r)
+	}
+}
+
+func TestMdev(t *testing.T) {
+	m := sysinfotest.FS{}
+	m.File("etc/mdev.conf", "# heaps\n$MODALIAS=.* root:root 660 @modprobe \"$MODALIAS\"\n"+
+		`dma_heap/linux,cma@50000000 root:video 660 @ln -sf linux,cma@50000000 /dev/dma_heap/cma`+"\n"+
+		"-dma_heap/[v root:root 600\ndma_heap/.* root:render 640\n")
+	b := board(m)
+	if got := b.DeviceManager(); got != sysinfo.Mdev {
+		t.Errorf("DeviceManager = %q, want mdev", got)
+	}
+	for _, tt := range []struct {
+		heap, key, want string
+		line            int
+	}{
+		{"linux,cma@50000000", "GROUP", "video", 3},
+		{"linux,cma@50000000", "MODE", "0660", 3},
+		{"linux,cma@50000000", "SYMLINK", "dma_heap/cma", 3},
+		{"linux,cma@500000000", "GROUP", "render", 5}, // all of the name must match
+		{"video", "MODE", "0640", 5},
+	} {
+		if r, got, ok := b.Deciding(tt.heap, tt.key); got != tt.want || !ok || r.Line != tt.line {
+			t.Errorf("Deciding(%s, %s) = line %d, %q, %v; want line %d, %q", tt.heap, tt.key, r.Line, got, ok, tt.line, tt.want)
+		}
+	}
+	m.File("run/udev/control", "")
+	if got := board(m).DeviceManager(); got != sysinfo.Udev {
+		t.Errorf("DeviceManager with /run/udev = %q, want udev", got)
+	}
+	if got := board(sysinfotest.FS{}).DeviceManager(); got != sysinfo.NoManager {
+		t.Errorf("DeviceManager of a bare board = %q, want none", got)
+	}
+}
+
 func TestAccess(t *testing.T) {
 	m := sysinfotest.FS{}
 	m.File("etc/group", "root:x:0:\nvideo:x:44:ann,bob\nbroken\n")
