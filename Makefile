@@ -83,11 +83,11 @@ kernel: ## build the kernel for the virtual machines and print where it is
 
 .PHONY: kernel-tree
 kernel-tree: ## a git tree of kernel V with the series applied, for work on it
-	@kernel-patches/tree.sh $(or $(V),6.12)
+	@kernel-patches/tree.sh $(or $(V),$(shell test/kernel.sh line))
 
 .PHONY: kernel-export
 kernel-export: ## write that tree's commits back to kernel-patches/V
-	@kernel-patches/export.sh $(or $(V),6.12)
+	@kernel-patches/export.sh $(or $(V),$(shell test/kernel.sh line))
 
 .PHONY: test-yocto
 test-yocto: ## what only Yocto can tell of meta-dmaheap; POKY_DIR=/path

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# kernel.sh - build the arm64 kernel the virtual machines boot, once, and print
+# kernel.sh - build the kernel the virtual machines boot, once, and print
 # the path of the result.
 #
-# usage: test/kernel.sh [--config FILE]... [--debug] [--keep-going] [--cached]
-#                       [image|selftest]
+# usage: test/kernel.sh [--arch ARCH] [--config FILE]... [--debug]
+#                       [--keep-going] [--cached] [image|selftest|line]
 #
 #   image         arch/arm64/boot/Image with kernel-patches/ (default)
 #   selftest      the kernel's own tools/testing/selftests/dmabuf-heaps, static
+#   line          nothing: print which line of kernels it is, such as 6.12
+#   --arch A      architecture, as Go calls it: arm64
 #   --config F    merge fragment F as well, and fail unless the kernel obeys it
 #   --keep-going  only warn when it does not, or when the series names a patch
 #                 that is not there
@@ -38,7 +40,7 @@ pristine=
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/dmaheap
-target=aarch64-linux-gnu-
+default_line=6.12
 
 say() { echo "kernel: $*" >&2; }
 fail() {
@@ -53,6 +55,7 @@ debug=
 keep_going=
 cached=
 what=image
+arch=arm64
 while [ $# -gt 0 ]; do
 	case $1 in
 	--config)
@@ -61,14 +64,31 @@ while [ $# -gt 0 ]; do
 		fragments+=("$(realpath "$2")")
 		shift
 		;;
+	--arch)
+		[ $# -ge 2 ] || fail 2 "--arch needs an architecture"
+		arch=$2
+		shift
+		;;
 	--debug) debug=yes ;;
 	--keep-going) keep_going=yes ;;
 	--cached) cached=yes ;;
-	image | selftest) what=$1 ;;
+	image | selftest | line) what=$1 ;;
 	*) fail 2 "unknown argument '$1' (see the head of $0)" ;;
 	esac
 	shift
 done
+
+# What the kernel calls the architecture, its compilers, the file that QEMU
+# boots, and the least configuration for its machine.
+case $arch in
+arm64)
+	karch=arm64
+	target=aarch64-linux-gnu-
+	image=Image
+	arch_config=arm64-virt.config
+	;;
+*) fail 2 "no machine of architecture '$arch'" ;;
+esac
 
 elapsed() {
 	local s=$(($(date +%s) - $1))
@@ -150,9 +170,13 @@ if [ -n "${KERNEL_SRC:-}" ]; then
 	version=$(kernel_version "$KERNEL_SRC")
 	V=${V:-$(echo "$version" | cut -d. -f1,2)}
 else
-	V=${V:-6.12}
+	V=${V:-$default_line}
 fi
 export V
+if [ "$what" = line ]; then
+	echo "$V"
+	exit 0
+fi
 
 [ -n "$cached" ] || "$here/setup.sh" kernel
 
@@ -160,7 +184,7 @@ if [ -n "${KERNEL_SRC:-}" ]; then
 	# Size and time of every file: any edit of the tree is another kernel.
 	source_id=tree-$(cd "$KERNEL_SRC" &&
 		find . -name .git -prune -o -type f -printf '%p %s %T@\n' | sort | sha256sum | cut -c1-16)
-elif [ "$V" = 6.12 ]; then
+elif [ "$V" = "$default_line" ]; then
 	tarball=/usr/src/linux-source-$V.tar.xz
 	[ -r "$tarball" ] || fail 3 "no $tarball: install Debian's linux-source-$V or set KERNEL_SRC"
 	version=$(dpkg-query -W -f '${Version}' "linux-source-$V" 2>/dev/null) ||
@@ -203,7 +227,7 @@ fi
 
 # --- which configuration and compiler ---------------------------------------
 
-base_config=${DMAHEAP_BASE_CONFIG:-$top/kernel-patches/configs/arm64-virt.config}
+base_config=${DMAHEAP_BASE_CONFIG:-$top/kernel-patches/configs/$arch_config}
 configs=("$base_config")
 flavour=plain
 if [ -n "$debug" ]; then
@@ -230,12 +254,12 @@ compiler_id=$(echo "$compiler" | short)
 case $what in
 image)
 	key=$(echo "$recipe $source_id $patch_id $config_id $compiler_id $flavour" | short)
-	out=$cache/kernel/$V-$flavour-$key
-	artefact=$out/Image
+	out=$cache/kernel/$V-$arch-$flavour-$key
+	artefact=$out/$image
 	;;
 selftest)
 	key=$(echo "$recipe $source_id $compiler_id" | short)
-	out=$cache/selftest/$V-$key
+	out=$cache/selftest/$V-$arch-$key
 	artefact=$out/dmabuf-heap
 	;;
 esac
@@ -311,7 +335,7 @@ if [ ! -d "$pristine" ]; then
 	exec 9>&-
 fi
 
-export ARCH=arm64 CROSS_COMPILE=$target
+export ARCH=$karch CROSS_COMPILE=$target
 export KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' KBUILD_BUILD_USER=dmaheap
 export KBUILD_BUILD_HOST=dmaheap KBUILD_BUILD_VERSION=1 LOCALVERSION=
 # make's own variables would reach the kernel's make from `make demo`.
@@ -323,7 +347,7 @@ jobs=${JOBS:-$(nproc)}
 if [ "$what" = selftest ]; then
 	locked "selftest-$V-$key"
 	if [ ! -s "$artefact" ]; then
-		tmp=$cache/selftest/.$V-$key.partial
+		tmp=$cache/selftest/.$V-$arch-$key.partial
 		rm -rf "$tmp"
 		mkdir -p "$tmp/headers" "$tmp/out"
 		run_logged "user headers of $version" "$tmp/headers.log" 0 \
@@ -432,14 +456,14 @@ wait "$job" || {
 job=
 check_config "$obj/.config"
 run_logged "$label, ${#patches[@]} patch(es)" "$work/build.log" "$total" \
-	make -C "$src" "O=$obj" "-j$jobs" Image
+	make -C "$src" "O=$obj" "-j$jobs" "$image"
 [ -z "${first:-}" ] ||
 	grep -cE '^  (CC|AS|LD|AR|HOSTCC|HOSTLD) ' "$work/build.log" >"$cache/build/objects-$flavour"
 
-tmp=$cache/kernel/.$V-$flavour-$key.partial
+tmp=$cache/kernel/.$V-$arch-$flavour-$key.partial
 rm -rf "$tmp"
 mkdir -p "$tmp"
-cp "$obj/arch/arm64/boot/Image" "$obj/System.map" "$tmp/"
+cp "$obj/arch/$karch/boot/$image" "$obj/System.map" "$tmp/"
 cp "$obj/.config" "$tmp/config"
 {
 	echo "version $version"

@@ -7,15 +7,14 @@
 # usage: test/setup.sh [boot] [kernel] [check]
 #
 #   boot    read device trees and start virtual machines
-#   kernel  build the arm64 kernel; its source package is for V=6.12, the default,
-#           without KERNEL_SRC
+#   kernel  build the kernel; its source package only for the default line
 #   check   what `make check` runs beside Go
 #
 # It is silent when nothing is missing. Without root and without a sudo that
 # asks no password it prints the one command to run, and exits 3.
 set -euo pipefail
 
-V=${V:-6.12}
+here=$(dirname "$0")
 missing=()
 
 # What counts is that the tool is there, not which package brought it.
@@ -51,8 +50,9 @@ for group in "$@"; do
 		need_command flock util-linux
 		# Other lines are not in this release of Debian; kernel-patches/source.sh
 		# has them from elsewhere.
-		if [ -z "${KERNEL_SRC:-}" ] && [ "$V" = 6.12 ]; then
-			need_file "/usr/src/linux-source-$V.tar.xz" "linux-source-$V"
+		line=$(V='' KERNEL_SRC='' "$here/kernel.sh" line)
+		if [ -z "${KERNEL_SRC:-}" ] && [ "${V:-$line}" = "$line" ]; then
+			need_file "/usr/src/linux-source-$line.tar.xz" "linux-source-$line"
 		fi
 		;;
 	check)

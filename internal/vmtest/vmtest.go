@@ -26,20 +26,30 @@ import (
 	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
 )
 
-// Defaults of a [VM]. The machine is emulated in software, where one plain
-// core is both the fastest and the most repeatable.
+// Defaults of a [VM].
 const (
-	DefaultQEMU    = "qemu-system-aarch64"
-	DefaultMachine = "virt"
-	DefaultCPU     = "cortex-a57"
 	DefaultMemMiB  = 512
 	DefaultTimeout = 2 * time.Minute
 )
 
-// bootArgs is what every guest gets. Without earlycon all messages of the
-// reserved-memory code are lost when an early fault ends the boot, and without
-// oops=panic a fault inside an ioctl leaves a machine that hangs.
-const bootArgs = "console=ttyAMA0 earlycon panic=-1 oops=panic"
+// A Machine is a kind of computer that QEMU emulates. It is emulated in
+// software, where one plain core is both the fastest and the most repeatable.
+type Machine struct {
+	Arch    string // architecture, as Go calls it
+	QEMU    string // program
+	Type    string // QEMU's -M
+	CPU     string // QEMU's -cpu
+	Console string // Linux's name of the serial port
+}
+
+// ARM64 is the machine of a [VM] that names none.
+var ARM64 = Machine{Arch: "arm64", QEMU: "qemu-system-aarch64", Type: "virt", CPU: "cortex-a57", Console: "ttyAMA0"}
+
+// bootArgs is what every guest gets beside its console. Without earlycon all
+// messages of the reserved-memory code are lost when an early fault ends the
+// boot, and without oops=panic a fault inside an ioctl leaves a machine that
+// hangs.
+const bootArgs = "earlycon panic=-1 oops=panic"
 
 // maxConsole bounds what one run may print; a kernel that panics before it
 // has read "panic=-1" repeats itself for ever.
@@ -55,9 +65,7 @@ const powerOffGrace = 10 * time.Second
 // A VM is what to boot. Kernel and Initrd are paths on the host and needed,
 // the rest has defaults.
 type VM struct {
-	QEMU    string // program
-	Machine string
-	CPU     string
+	Machine Machine // ARM64 by default
 	MemMiB  int
 	Kernel  string
 	Initrd  string
@@ -70,11 +78,9 @@ type VM struct {
 
 // Args returns the QEMU command line, program first.
 func (vm VM) Args() []string {
+	m := vm.machine()
 	args := []string{
-		or(vm.QEMU, DefaultQEMU),
-		"-M", or(vm.Machine, DefaultMachine),
-		"-cpu", or(vm.CPU, DefaultCPU),
-		"-smp", "1",
+		m.QEMU, "-M", m.Type, "-cpu", m.CPU, "-smp", "1",
 		"-m", strconv.Itoa(vm.mem()),
 		"-accel", "tcg",
 		"-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
@@ -84,7 +90,7 @@ func (vm VM) Args() []string {
 	if vm.DTB != "" {
 		args = append(args, "-dtb", vm.DTB)
 	}
-	return append(args, "-append", strings.TrimSpace(bootArgs+" "+vm.Append))
+	return append(args, "-append", strings.TrimSpace("console="+m.Console+" "+bootArgs+" "+vm.Append))
 }
 
 // Reproduce returns the command line to paste into a shell.
@@ -109,11 +115,11 @@ func (vm VM) mem() int {
 	return vm.MemMiB
 }
 
-func or(s, fallback string) string {
-	if s == "" {
-		return fallback
+func (vm VM) machine() Machine {
+	if vm.Machine == (Machine{}) {
+		return ARM64
 	}
-	return s
+	return vm.Machine
 }
 
 // A Result is a run that was completed.
@@ -385,20 +391,19 @@ func tail(text string, n int) []string {
 // DumpDTB returns the device tree that QEMU makes for a machine, as the kernel
 // would get it, but without the random seeds: the same machine gives the same
 // bytes.
-func DumpDTB(ctx context.Context, machine string, memMiB int) ([]byte, error) {
+func DumpDTB(ctx context.Context, m Machine, memMiB int) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "dumpdtb")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "machine.dtb")
-	vm := VM{Machine: machine, MemMiB: memMiB}
-	cmd := exec.CommandContext(ctx, DefaultQEMU,
-		"-M", or(vm.Machine, DefaultMachine)+",dtb-randomness=off,dumpdtb="+file,
-		"-cpu", DefaultCPU, "-smp", "1", "-m", strconv.Itoa(vm.mem()),
+	cmd := exec.CommandContext(ctx, m.QEMU,
+		"-M", m.Type+",dtb-randomness=off,dumpdtb="+file,
+		"-cpu", m.CPU, "-smp", "1", "-m", strconv.Itoa(memMiB),
 		"-accel", "tcg", "-nodefaults", "-display", "none")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("dump the device tree of %s: %w: %s", machine, err, bytes.TrimSpace(out))
+		return nil, fmt.Errorf("dump the device tree of %s: %w: %s", m.Type, err, bytes.TrimSpace(out))
 	}
 	return os.ReadFile(file)
 }

@@ -77,7 +77,7 @@ func fakeQEMU(t *testing.T, script string) VM {
 	if err := os.WriteFile(file, []byte("#!/bin/sh\n"+script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return VM{QEMU: file, Kernel: "Image", Initrd: "init rd", Timeout: 20 * time.Second}
+	return VM{Machine: Machine{QEMU: file}, Kernel: "Image", Initrd: "init rd", Timeout: 20 * time.Second}
 }
 
 func TestRunResult(t *testing.T) {
@@ -172,7 +172,7 @@ func TestRunStops(t *testing.T) {
 		}
 	})
 	t.Run("no qemu", func(t *testing.T) {
-		_, err := Run(context.Background(), VM{QEMU: "/nonexistent/qemu"})
+		_, err := Run(context.Background(), VM{Machine: Machine{QEMU: "/nonexistent/qemu"}})
 		if !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("Run = %v, want os.ErrNotExist", err)
 		}

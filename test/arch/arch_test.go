@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ var layers = [][]string{
 	{"internal/cli"},
 	{"cmd/heapctl", "test/guestinit"},
 	{"test/rig"},
-	{"test/demo"},
+	{"test/demo", "test/bench"},
 }
 
 // only names the packages that may import a dependency, so that a heavy or an
@@ -197,8 +198,8 @@ func TestHeapctlSize(t *testing.T) {
 	t.Logf("heapctl for arm64: %d bytes with %s; budget %d, goal %d", fi.Size(), oldestGo, sizeBudget, sizeGoal)
 }
 
-// A test that skips without a kernel has to be in the list that make test runs
-// with a kernel, or it is never run where it counts.
+// A package that boots machines has to be in the list that make test runs with
+// a kernel, or it is never run where it counts.
 func TestMakeTestRunsEveryMachine(t *testing.T) {
 	makefile, err := os.ReadFile(filepath.Join("..", "..", "Makefile"))
 	if err != nil {
@@ -212,17 +213,10 @@ func TestMakeTestRunsEveryMachine(t *testing.T) {
 	for _, p := range strings.Fields(string(m[1])) {
 		listed[strings.TrimPrefix(p, "./")] = true
 	}
-	heeds := []byte(`os.Getenv("DMAHEAP` + `_VM")`)
-	for _, f := range files(t) {
-		if !strings.HasSuffix(f, "_test.go") {
-			continue
-		}
-		data, err := os.ReadFile(filepath.Join("..", "..", f))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if dir := filepath.ToSlash(filepath.Dir(f)); bytes.Contains(data, heeds) && !listed[dir] {
-			t.Errorf("%s heeds DMAHEAP_VM, but VM_PACKAGES in the Makefile lacks ./%s", f, dir)
+	bench := module + "/test/bench"
+	for name, p := range packages(t) {
+		if slices.Contains(append(p.TestImports, p.XTestImports...), bench) && !listed[name] {
+			t.Errorf("%s boots machines, but VM_PACKAGES in the Makefile lacks ./%s", name, name)
 		}
 	}
 }

@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs.StringVar(&d.config, "config", "examples/qemu-virt/heaps.yaml", "heap config to compile")
 	fs.StringVar(&d.dir, "o", "", "empty or new `directory` for the results (default build/demo, made anew)")
 	fs.IntVar(&d.memMiB, "mem", vmtest.DefaultMemMiB, "memory of the machine in `MiB`")
-	fs.StringVar(&d.kernel, "kernel", os.Getenv("V"), "kernel `line` to compile for, over the config's own; also which one test/kernel.sh builds (default $V)")
+	fs.StringVar(&d.kernel, "kernel", os.Getenv("V"), "kernel `line` to compile for, over the config's own; also which one test/kernel.sh builds (default $V, or that of $KERNEL_SRC)")
 	fs.StringVar(&d.append, "append", "", "more kernel `arguments`")
 	fs.DurationVar(&d.timeout, "timeout", 5*time.Minute, "how long the guest may take")
 	if err := fs.Parse(args); err != nil {
@@ -135,6 +135,11 @@ func (d *demo) run(ctx context.Context) (int, error) {
 	products := in("heaps")
 	compile := exec.CommandContext(ctx, heapctl, "compile", d.config, "--base", base, "-o", products)
 	var env []string
+	if d.kernel == "" && os.Getenv("KERNEL_SRC") != "" {
+		if d.kernel, err = d.Line(ctx); err != nil {
+			return exitUsage, err
+		}
+	}
 	if d.kernel != "" {
 		compile.Args = append(compile.Args, "--kernel", d.kernel)
 		env = append(env, "V="+d.kernel)
@@ -238,25 +243,12 @@ func (d *demo) makeDir() error {
 }
 
 func (d *demo) initramfs(ctx context.Context, file, heapctl string, p rig.Products) error {
-	const lock = "/etc/dmaheap/heaps.lock.json"
-	program, err := rig.HostFile("/bin/heapctl", heapctl, 0o755)
+	files, err := p.Files(heapctl)
 	if err != nil {
 		return err
 	}
-	lockFile, err := rig.HostFile(lock, p.Lock, 0o644)
-	if err != nil {
-		return err
-	}
-	rules, err := rig.HostFile("/etc/udev/rules.d/"+filepath.Base(p.Rules), p.Rules, 0o644)
-	if err != nil {
-		return err
-	}
-	accounts, err := rig.Accounts(rules.Data)
-	if err != nil {
-		return fmt.Errorf("%s: %w", p.Rules, err)
-	}
-	plan := guest.Plan{Rules: rules.Name, Run: [][]string{{"/bin/heapctl", "check", "--full", lock}}}
-	return d.Initramfs(ctx, file, plan, append(accounts, program, lockFile, rules)...)
+	plan := guest.Plan{Rules: rig.RulesPath, Run: [][]string{{"/bin/heapctl", "check", "--full", rig.LockPath}}}
+	return d.Initramfs(ctx, file, plan, files...)
 }
 
 // aboutHeaps finds the kernel messages that explain most failed checks; the

@@ -24,10 +24,11 @@ import (
 // A Rig builds what a virtual machine needs, from the repository at Root.
 type Rig struct {
 	Root     string
-	Progress io.Writer // where builds say how far they are
+	Machine  vmtest.Machine // what the guest runs on
+	Progress io.Writer      // where builds say how far they are
 }
 
-// New finds the repository above the working directory.
+// New finds the repository above the working directory. The guest is ARM64.
 func New(progress io.Writer) (*Rig, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -35,7 +36,7 @@ func New(progress io.Writer) (*Rig, error) {
 	}
 	for {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return &Rig{Root: dir, Progress: progress}, nil
+			return &Rig{Root: dir, Machine: vmtest.ARM64, Progress: progress}, nil
 		}
 		up := filepath.Dir(dir)
 		if up == dir {
@@ -90,15 +91,21 @@ func (r *Rig) output(ctx context.Context, stderr io.Writer, env []string, argv .
 // Host builds a package of this module for this machine and returns the path
 // of the program.
 func (r *Rig) Host(ctx context.Context, pkg string) (string, error) {
-	return r.build(ctx, pkg, "")
+	return r.build(ctx, pkg, "", "build")
 }
 
-// Guest builds a package of this module as a static, stripped arm64 program.
+// Guest builds a package of this module as a static, stripped program for the
+// guest.
 func (r *Rig) Guest(ctx context.Context, pkg string) (string, error) {
-	return r.build(ctx, pkg, "arm64")
+	return r.build(ctx, pkg, r.Machine.Arch, "build")
 }
 
-func (r *Rig) build(ctx context.Context, pkg, arch string) (string, error) {
+// GuestTest builds the test program of a package for the guest.
+func (r *Rig) GuestTest(ctx context.Context, pkg string) (string, error) {
+	return r.build(ctx, pkg, r.Machine.Arch, "test", "-c")
+}
+
+func (r *Rig) build(ctx context.Context, pkg, arch string, how ...string) (string, error) {
 	env := []string{"CGO_ENABLED=0"}
 	dir := filepath.Join(r.Root, "build", "bin")
 	if arch != "" {
@@ -106,8 +113,11 @@ func (r *Rig) build(ctx context.Context, pkg, arch string) (string, error) {
 		dir = filepath.Join(dir, "linux-"+arch)
 	}
 	file := filepath.Join(dir, filepath.Base(pkg))
-	_, err := r.output(ctx, r.Progress, env,
-		"go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, "./"+pkg)
+	if how[0] == "test" {
+		file += ".test"
+	}
+	argv := append([]string{"go"}, how...)
+	_, err := r.output(ctx, r.Progress, env, append(argv, "-trimpath", "-ldflags=-s -w", "-o", file, "./"+pkg)...)
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w", pkg, err)
 	}
@@ -134,8 +144,13 @@ func (r *Rig) Selftest(ctx context.Context, k Kernel) (string, error) {
 	return r.kernelScript(ctx, k, "selftest")
 }
 
+// Line returns the kernel line that the environment asks for, such as 6.12.
+func (r *Rig) Line(ctx context.Context) (string, error) {
+	return r.kernelScript(ctx, Kernel{}, "line")
+}
+
 func (r *Rig) kernelScript(ctx context.Context, k Kernel, what string) (string, error) {
-	argv := []string{filepath.Join(r.Root, "test", "kernel.sh")}
+	argv := []string{filepath.Join(r.Root, "test", "kernel.sh"), "--arch", r.Machine.Arch}
 	for _, f := range k.Fragments {
 		argv = append(argv, "--config", f)
 	}
@@ -157,9 +172,9 @@ func (r *Rig) ApplyOverlay(ctx context.Context, base, out string, overlays ...st
 	return err
 }
 
-// DumpDTB writes the device tree of QEMU's virt machine.
+// DumpDTB writes the device tree of the guest's machine.
 func (r *Rig) DumpDTB(ctx context.Context, file string, memMiB int) error {
-	dtb, err := vmtest.DumpDTB(ctx, vmtest.DefaultMachine, memMiB)
+	dtb, err := vmtest.DumpDTB(ctx, r.Machine, memMiB)
 	if err != nil {
 		return err
 	}
@@ -188,6 +203,33 @@ func FindProducts(dir string) (Products, error) {
 		*product.file = found[0]
 	}
 	return p, nil
+}
+
+// Where a board of the tests keeps what heapctl compile made for it.
+const (
+	LockPath  = "/etc/dmaheap/heaps.lock.json"
+	RulesPath = "/etc/udev/rules.d/60-heaps.rules"
+)
+
+// Files returns what a board with these products carries: heapctl, the lock
+// file, and the rules with the accounts they name.
+func (p Products) Files(heapctl string) ([]vmtest.File, error) {
+	var files []vmtest.File
+	for _, f := range []struct {
+		name, file string
+		mode       uint32
+	}{{"/bin/heapctl", heapctl, 0o755}, {LockPath, p.Lock, 0o644}, {RulesPath, p.Rules, 0o644}} {
+		file, err := HostFile(f.name, f.file, f.mode)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file)
+	}
+	accounts, err := Accounts(files[len(files)-1].Data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Rules, err)
+	}
+	return append(files, accounts...), nil
 }
 
 // baseGroups are the groups that udev rules of heaps name most, with the ids

@@ -3,9 +3,6 @@
 // Package truth holds the rules against kernels. Each layout is judged by the
 // rules and booted, and both verdicts are compared with what is written down
 // here: a rule that the kernel contradicts is wrong.
-//
-// Kernel, settings and skipping are those of test/vm. DMAHEAP_IMAGE names a
-// kernel image to boot instead of building one; V is its line then.
 package truth
 
 import (
@@ -13,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -28,84 +24,25 @@ import (
 	"github.com/dmaheap/dmaheap/heapcfg/fdt"
 	"github.com/dmaheap/dmaheap/internal/vmtest"
 	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
+	"github.com/dmaheap/dmaheap/test/bench"
 	"github.com/dmaheap/dmaheap/test/rig"
 )
 
-// bench is what all layouts need and is made once.
-type bench struct {
-	*rig.Rig
-	base    *fdt.Tree
-	heapctl string
-	image   string
-	kernel  heapcfg.Version
-}
+func TestMain(m *testing.M) { os.Exit(bench.Main(m)) }
 
-func setup(t *testing.T) *bench {
+// setup returns the bench and QEMU's tree.
+func setup(t *testing.T) (*bench.Bench, context.Context, *fdt.Tree) {
 	t.Helper()
-	mode := os.Getenv("DMAHEAP_VM")
-	if mode == "skip" {
-		t.Skip("DMAHEAP_VM=skip")
-	}
-	b, err := build(t.TempDir(), mode == "require")
-	switch {
-	case err == nil:
-		return b
-	case mode == "require":
-		t.Fatalf("DMAHEAP_VM=require, but: %v", err)
-	default:
-		t.Skipf("%v; `make kernel` builds it", err)
-	}
-	return nil
-}
-
-func build(dir string, mayTakeLong bool) (*bench, error) {
-	ctx := context.Background()
-	if _, err := exec.LookPath(vmtest.DefaultQEMU); err != nil {
-		return nil, err
-	}
-	r, err := rig.New(os.Stderr)
+	b, ctx := bench.Setup(t)
+	data, err := os.ReadFile(b.Base)
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	b := &bench{Rig: r}
-	host, err := r.Host(ctx, "cmd/heapctl")
+	base, err := fdt.Parse(data)
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	if b.heapctl, err = r.Guest(ctx, "cmd/heapctl"); err != nil {
-		return nil, err
-	}
-	dtb := filepath.Join(dir, "virt.dtb")
-	if err := r.DumpDTB(ctx, dtb, vmtest.DefaultMemMiB); err != nil {
-		return nil, err
-	}
-	data, err := os.ReadFile(dtb)
-	if err != nil {
-		return nil, err
-	}
-	if b.base, err = fdt.Parse(data); err != nil {
-		return nil, err
-	}
-	// The kernel of the demo: it has every heap of the project.
-	out := filepath.Join(dir, "heaps")
-	if said, err := exec.Command(host, "compile", filepath.Join(r.Root, "examples/qemu-virt/heaps.yaml"), "--base", dtb, "-o", out).CombinedOutput(); err != nil {
-		return nil, errors.New("heapctl compile: " + err.Error() + "\n" + string(said))
-	}
-	products, err := rig.FindProducts(out)
-	if err != nil {
-		return nil, err
-	}
-	if b.image = os.Getenv("DMAHEAP_IMAGE"); b.image == "" {
-		if b.image, err = r.Image(ctx, rig.Kernel{Fragments: []string{products.Config}, Cached: !mayTakeLong}); err != nil {
-			return nil, err
-		}
-	}
-	line := os.Getenv("V")
-	if line == "" {
-		line = "6.12"
-	}
-	b.kernel, err = heapcfg.ParseVersion(line)
-	return b, err
+	return b, ctx, base
 }
 
 // What the boot code of QEMU puts into memory.
@@ -413,13 +350,13 @@ func areas(n int) []*fdt.Node {
 }
 
 func TestRulesAgainstTheKernel(t *testing.T) {
-	b := setup(t)
+	b, ctx, base := setup(t)
 	for _, l := range layouts {
-		l = l.as(b.kernel.String())
+		l = l.as(b.Line.String())
 		t.Run(strings.ReplaceAll(l.name, " ", "-"), func(t *testing.T) {
-			tree := l.tree(b.base)
-			l.judge(t, b, tree)
-			l.boot(t, b, tree)
+			tree := l.tree(base)
+			l.judge(t, b.Line, tree)
+			l.boot(ctx, t, b, b.Image, tree)
 		})
 	}
 }
@@ -428,17 +365,10 @@ func TestRulesAgainstTheKernel(t *testing.T) {
 // the rules say that only the default CMA area becomes a heap there, and so it
 // must be.
 func TestRulesAgainstMainline(t *testing.T) {
-	b := setup(t)
-	var err error
-	b.image, err = b.Image(context.Background(), rig.Kernel{Cached: os.Getenv("DMAHEAP_VM") != "require", Env: []string{"DMAHEAP_PATCHES=none"}})
-	if err != nil {
-		if os.Getenv("DMAHEAP_VM") == "require" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	b, ctx, base := setup(t)
+	image := b.Kernel(ctx, t, rig.Kernel{Env: []string{"DMAHEAP_PATCHES=none"}})
 	cfg, findings := heapcfg.Parse("heaps.yaml", []byte(`version: 1
-target: {kernel: "`+b.kernel.String()+`", patched: false}
+target: {kernel: "`+b.Line.String()+`", patched: false}
 keep-clear:
 - {what: kernel, base: 0x4020_0000, size: 16MiB}
 - {what: initrd, base: 0x4800_0000, size: 32MiB}
@@ -450,15 +380,15 @@ heaps:
 	if len(findings) > 0 {
 		t.Fatal(findings)
 	}
-	board, _ := heapcfg.FromTree("virt.dtb", b.base, cfg.Target)
-	plan, _ := cfg.Plan(board, b.base)
+	board, _ := heapcfg.FromTree("virt.dtb", base, cfg.Target)
+	plan, _ := cfg.Plan(board, base)
 	refused := map[string]bool{} // heaps that the rules say will be missing
 	for _, f := range heapcfg.Lint(plan) {
 		if f.Level == heapcfg.Error {
 			refused[f.ID] = true
 		}
 	}
-	before619 := b.kernel.Before(heapcfg.Version{Major: 6, Minor: 19})
+	before619 := b.Line.Before(heapcfg.Version{Major: 6, Minor: 19})
 	want := map[string]bool{"carveout-no-heap": true}
 	if before619 {
 		want["cma-no-heap"] = true
@@ -466,7 +396,7 @@ heaps:
 	if diff := cmp.Diff(want, refused); diff != "" {
 		t.Errorf("the rules say (-want +got):\n%s", diff)
 	}
-	merged, err := emit.Merged("heaps", plan, b.base)
+	merged, err := emit.Merged("heaps", plan, base)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -478,7 +408,7 @@ heaps:
 	if before619 {
 		l.missing = append(l.missing, "video@54000000")
 	}
-	l.boot(t, b, tree)
+	l.boot(ctx, t, b, image, tree)
 }
 
 func (l *layout) tree(base *fdt.Tree) *fdt.Tree {
@@ -497,10 +427,10 @@ func (l *layout) tree(base *fdt.Tree) *fdt.Tree {
 }
 
 // judge compares what the rules say with what is written down.
-func (l *layout) judge(t *testing.T, b *bench, tree *fdt.Tree) {
+func (l *layout) judge(t *testing.T, line heapcfg.Version, tree *fdt.Tree) {
 	t.Helper()
 	target := heapcfg.DefaultTarget()
-	target.Kernel, target.CMAAreas = b.kernel, 8 // as the test kernels are configured
+	target.Kernel, target.CMAAreas = line, 8 // as the test kernels are configured
 	read, findings := heapcfg.FromTree("board.dtb", tree, target)
 	if read != nil {
 		read.Occupied = append(read.Occupied, occupied...)
@@ -518,14 +448,13 @@ func (l *layout) judge(t *testing.T, b *bench, tree *fdt.Tree) {
 }
 
 // boot compares what the kernel does with what is written down.
-func (l *layout) boot(t *testing.T, b *bench, tree *fdt.Tree) {
+func (l *layout) boot(ctx context.Context, t *testing.T, b *bench.Bench, image string, tree *fdt.Tree) {
 	t.Helper()
-	dir := t.TempDir()
 	blob, err := tree.Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dtb, initrd := filepath.Join(dir, "board.dtb"), filepath.Join(dir, "initramfs.cpio")
+	dtb := filepath.Join(t.TempDir(), "board.dtb")
 	if err := os.WriteFile(dtb, blob, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -534,21 +463,14 @@ func (l *layout) boot(t *testing.T, b *bench, tree *fdt.Tree) {
 		heap, size, _ := strings.Cut(p, " ")
 		plan.Run = append(plan.Run, []string{"/bin/heapctl", "bench", "--heap", heap, "--size", size, "--count", "1"})
 	}
-	heapctl, err := rig.HostFile("/bin/heapctl", b.heapctl, 0o755)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
-	if err := b.Initramfs(ctx, initrd, plan, heapctl); err != nil {
-		t.Fatal(err)
-	}
-	timeout := 2 * time.Minute
+	vm := b.VM(ctx, t, plan, bench.File(t, "/bin/heapctl", b.Heapctl, 0o755))
+	vm.Kernel, vm.DTB, vm.Append, vm.Timeout = image, dtb, l.append, 2*time.Minute
 	if l.dies {
-		timeout = 30 * time.Second // what hangs would take all of it
+		vm.Timeout = 30 * time.Second // what hangs would take all of it
 	}
 	var console strings.Builder
-	result, err := vmtest.Run(ctx, vmtest.VM{Kernel: b.image, Initrd: initrd, DTB: dtb, Append: l.append, Timeout: timeout, Console: &console})
+	vm.Console = &console
+	result, err := vmtest.Run(ctx, vm)
 	text := console.String()
 	defer func() {
 		if t.Failed() {

@@ -11,16 +11,16 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/dmaheap/dmaheap/test/bench"
 )
 
 // kernelSh runs test/kernel.sh with a cache of its own and returns what it
 // said and its exit code.
 func kernelSh(t *testing.T, env []string, args ...string) (said string, code int) {
 	t.Helper()
-	if os.Getenv("DMAHEAP_VM") == "skip" {
-		t.Skip("DMAHEAP_VM=skip: test/kernel.sh may install packages")
-	}
-	if _, err := exec.LookPath("aarch64-linux-gnu-gcc"); err != nil && os.Getenv("DMAHEAP_VM") != "require" {
+	bench.SkipIfAsked(t) // test/kernel.sh may install packages
+	if _, err := exec.LookPath("aarch64-linux-gnu-gcc"); err != nil && !bench.Required() {
 		t.Skip(err)
 	}
 	cmd := exec.Command(filepath.Join("..", "kernel.sh"), args...)

@@ -2,158 +2,39 @@
 
 // Package vm holds the tests that boot a kernel in QEMU: the main job from end
 // to end, the ways in which it can fail, and the kernel's own selftest.
-//
-// `make test` runs them with DMAHEAP_VM=require: then a missing QEMU or kernel
-// is a failure. A plain `go test` runs them where the kernel of test/kernel.sh
-// is in the cache, and says why it skips where it is not. DMAHEAP_VM=skip
-// leaves them out.
 package vm
 
 import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
 	"github.com/dmaheap/dmaheap/internal/vmtest"
 	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
+	"github.com/dmaheap/dmaheap/test/bench"
 	"github.com/dmaheap/dmaheap/test/rig"
 )
 
-const example = "examples/qemu-virt/heaps.yaml"
+func TestMain(m *testing.M) { os.Exit(bench.Main(m)) }
 
-// bench is what all tests need and only the first one builds.
-type bench struct {
-	*rig.Rig
-	demo    string // programs for this machine
-	host    string // heapctl
-	heapctl string // heapctl for the guest
-	base    string // QEMU's own device tree
-	example compiled
-	image   string
-}
-
-// compiled is a heap config on its way to the board.
-type compiled struct {
-	rig.Products
-	lock   *heapcfg.Lock
-	merged string // device tree with the overlay applied
-}
-
-var shared struct {
-	once  sync.Once
-	bench bench
-	dir   string
-	err   error
-}
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "vmtest")
-	if err != nil {
-		panic(err)
-	}
-	shared.dir = dir
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-// setup returns the bench, or ends the test as DMAHEAP_VM asks.
-func setup(t *testing.T) (*bench, context.Context) {
+// demo runs the demo as a person does and returns its output and exit code.
+func demo(ctx context.Context, t *testing.T, b *bench.Bench, env []string, args ...string) (out, dir string, code int) {
 	t.Helper()
-	mode := os.Getenv("DMAHEAP_VM")
-	if mode == "skip" {
-		t.Skip("DMAHEAP_VM=skip")
-	}
-	shared.once.Do(func() { shared.err = shared.bench.build(mode == "require") })
-	if shared.err != nil {
-		if mode == "require" {
-			t.Fatalf("DMAHEAP_VM=require, but: %v", shared.err)
-		}
-		t.Skipf("%v; `make kernel` builds it", shared.err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
-	t.Cleanup(cancel)
-	return &shared.bench, ctx
-}
-
-func (b *bench) build(mayTakeLong bool) error {
-	ctx := context.Background()
-	for _, tool := range []string{vmtest.DefaultQEMU, "dtc", "fdtoverlay"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return err
-		}
-	}
-	r, err := rig.New(os.Stderr)
+	program, err := b.Rig.Host(ctx, "test/demo")
 	if err != nil {
-		return err
+		t.Fatal(err)
 	}
-	b.Rig = r
-	if b.demo, err = r.Host(ctx, "test/demo"); err != nil {
-		return err
-	}
-	if b.host, err = r.Host(ctx, "cmd/heapctl"); err != nil {
-		return err
-	}
-	if b.heapctl, err = r.Guest(ctx, "cmd/heapctl"); err != nil {
-		return err
-	}
-	b.base = filepath.Join(shared.dir, "virt.dtb")
-	if err := r.DumpDTB(ctx, b.base, vmtest.DefaultMemMiB); err != nil {
-		return err
-	}
-	if b.example, err = b.compile(ctx, filepath.Join(r.Root, example), filepath.Join(shared.dir, "example")); err != nil {
-		return err
-	}
-	b.image, err = r.Image(ctx, rig.Kernel{Fragments: []string{b.example.Config}, Cached: !mayTakeLong})
-	return err
-}
-
-// kernelLine is the line of kernels under test: V, as for test/kernel.sh.
-func kernelLine() string {
-	if v := os.Getenv("V"); v != "" {
-		return v
-	}
-	return "6.12"
-}
-
-// compile turns a heap config into all that a machine needs, in dir.
-func (b *bench) compile(ctx context.Context, config, dir string) (compiled, error) {
-	var c compiled
-	heaps := filepath.Join(dir, "heaps")
-	if said, err := exec.CommandContext(ctx, b.host, "compile", config, "--base", b.base, "--kernel", kernelLine(), "-o", heaps).CombinedOutput(); err != nil {
-		return c, fmt.Errorf("heapctl compile %s: %w\n%s", config, err, said)
-	}
-	var err error
-	if c.Products, err = rig.FindProducts(heaps); err != nil {
-		return c, err
-	}
-	lock, err := os.ReadFile(c.Lock)
-	if err != nil {
-		return c, err
-	}
-	if c.lock, err = heapcfg.ParseLock(lock); err != nil {
-		return c, err
-	}
-	c.merged = filepath.Join(dir, "merged.dtb")
-	return c, b.ApplyOverlay(ctx, b.base, c.merged, c.Overlay)
-}
-
-// runDemo runs the demo as a person does and returns its output and exit code.
-func (b *bench) runDemo(ctx context.Context, t *testing.T, env []string, args ...string) (out, dir string, code int) {
-	t.Helper()
 	dir = filepath.Join(t.TempDir(), "out")
-	cmd := exec.CommandContext(ctx, b.demo, append([]string{"-o", dir}, args...)...)
+	cmd := exec.CommandContext(ctx, program, append([]string{"-o", dir}, args...)...)
 	cmd.Dir = b.Root
 	cmd.Env = append(os.Environ(), env...)
 	said, err := cmd.CombinedOutput()
@@ -164,43 +45,13 @@ func (b *bench) runDemo(ctx context.Context, t *testing.T, env []string, args ..
 	return string(said), dir, cmd.ProcessState.ExitCode()
 }
 
-// boot runs a plan in a machine with the example's layout.
-func (b *bench) boot(ctx context.Context, t *testing.T, dtb string, plan guest.Plan, files ...vmtest.File) (*vmtest.Result, error) {
-	t.Helper()
-	initrd := filepath.Join(t.TempDir(), "initramfs.cpio")
-	if err := b.Initramfs(ctx, initrd, plan, files...); err != nil {
-		t.Fatal(err)
-	}
-	return vmtest.Run(ctx, vmtest.VM{Kernel: b.image, Initrd: initrd, DTB: dtb, Timeout: 3 * time.Minute})
-}
-
-func (b *bench) hostFile(t *testing.T, name, file string, mode uint32) vmtest.File {
-	t.Helper()
-	f, err := rig.HostFile(name, file, mode)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f
-}
-
-// heaps returns the names of the lock's heaps, all or those of one kind.
-func (c compiled) heaps(kind heapcfg.Kind) []string {
-	var names []string
-	for _, h := range c.lock.Heaps {
-		if kind == "" || h.Kind == kind {
-			names = append(names, h.Name)
-		}
-	}
-	return names
-}
-
 func TestDemo(t *testing.T) {
-	b, ctx := setup(t)
-	out, _, code := b.runDemo(ctx, t, nil)
+	b, ctx := bench.Setup(t)
+	out, _, code := demo(ctx, t, b, nil)
 	if code != 0 || !strings.Contains(out, "\nverdict: ok") {
 		t.Fatalf("demo: exit %d, want 0 and \"verdict: ok\"\n%s", code, out)
 	}
-	for _, h := range b.example.lock.Heaps {
+	for _, h := range b.Example.Locked.Heaps {
 		if !strings.Contains(out, h.Name) {
 			t.Errorf("the demo does not mention the heap %s\n%s", h.Name, out)
 		}
@@ -209,14 +60,14 @@ func TestDemo(t *testing.T) {
 
 // Every broken example ends before anything is written, at a line and column.
 func TestDemoRefusesBrokenConfigs(t *testing.T) {
-	b, ctx := setup(t)
+	b, ctx := bench.Setup(t)
 	files, err := filepath.Glob(filepath.Join(b.Root, "examples", "broken", "*"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("examples/broken: %q, %v; want files", files, err)
 	}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
-			out, dir, code := b.runDemo(ctx, t, nil, "-config", file)
+			out, dir, code := demo(ctx, t, b, nil, "-config", file)
 			if code != 1 {
 				t.Errorf("exit %d, want 1", code)
 			}
@@ -235,12 +86,12 @@ func TestDemoRefusesBrokenConfigs(t *testing.T) {
 }
 
 func TestDemoUnreadableInput(t *testing.T) {
-	b, ctx := setup(t)
+	b, ctx := bench.Setup(t)
 	for name, config := range map[string]string{
 		"missing":   "no/such/heaps.yaml",
 		"directory": b.Root,
 	} {
-		if out, _, code := b.runDemo(ctx, t, nil, "-config", config); code != 2 {
+		if out, _, code := demo(ctx, t, b, nil, "-config", config); code != 2 {
 			t.Errorf("%s: exit %d, want 2\n%s", name, code, out)
 		}
 	}
@@ -248,12 +99,12 @@ func TestDemoUnreadableInput(t *testing.T) {
 
 // Without the patch the heap cannot exist, and the verdict has to say which.
 func TestDemoWithoutCarveoutPatch(t *testing.T) {
-	b, ctx := setup(t)
-	carveouts := b.example.heaps(heapcfg.Carveout)
+	b, ctx := bench.Setup(t)
+	carveouts := b.Example.Heaps(heapcfg.Carveout)
 	if len(carveouts) == 0 {
-		t.Fatalf("%s has no carveout to miss", example)
+		t.Fatalf("%s has no carveout to miss", bench.Example)
 	}
-	out, _, code := b.runDemo(ctx, t, []string{"DMAHEAP_PATCHES=" + b.withoutCarveout(t)})
+	out, _, code := demo(ctx, t, b, []string{"DMAHEAP_PATCHES=" + withoutCarveout(t, b)})
 	if code != 1 {
 		t.Errorf("exit %d, want 1", code)
 	}
@@ -273,9 +124,9 @@ func TestDemoWithoutCarveoutPatch(t *testing.T) {
 
 // withoutCarveout copies the series of patches without the one that adds the
 // carveout heap, as if somebody had deleted that file.
-func (b *bench) withoutCarveout(t *testing.T) string {
+func withoutCarveout(t *testing.T, b *bench.Bench) string {
 	t.Helper()
-	from, dir := filepath.Join(b.Root, "kernel-patches", kernelLine()), t.TempDir()
+	from, dir := filepath.Join(b.Root, "kernel-patches", b.Line.String()), t.TempDir()
 	entries, err := os.ReadDir(from)
 	if err != nil {
 		t.Fatal(err)
@@ -302,28 +153,16 @@ func (b *bench) withoutCarveout(t *testing.T) string {
 
 // The kernel's own test is the judge of every heap, unmodified.
 func TestMainlineSelftest(t *testing.T) {
-	b, ctx := setup(t)
-	program, err := b.Selftest(ctx, rig.Kernel{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	board, err := b.compile(ctx, filepath.Join("testdata", "selftest.yaml"), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	// A heap of each kind asks more of the kernel than the example does.
-	on := *b
-	if on.image, err = b.Image(ctx, rig.Kernel{Fragments: []string{board.Config}}); err != nil {
-		t.Fatal(err)
-	}
-	plan := guest.Plan{KeepGoing: true, Rules: "/heaps.rules", Run: [][]string{
-		{"/bin/dmabuf-heap"}, {"/bin/heapctl", "check", "--full", "/heaps.lock.json"},
+	b, ctx := bench.Setup(t)
+	program := b.Selftest(ctx, t)
+	board := b.Compile(ctx, t, filepath.Join("testdata", "selftest.yaml"))
+	plan := guest.Plan{KeepGoing: true, Rules: rig.RulesPath, Run: [][]string{
+		{"/bin/dmabuf-heap"}, {"/bin/heapctl", "check", "--full", rig.LockPath},
 	}}
-	res, err := on.boot(ctx, t, board.merged, plan,
-		b.hostFile(t, "/bin/dmabuf-heap", program, 0o755),
-		b.hostFile(t, "/bin/heapctl", b.heapctl, 0o755),
-		b.hostFile(t, "/heaps.lock.json", board.Lock, 0o644),
-		b.hostFile(t, "/heaps.rules", board.Rules, 0o644))
+	vm := b.VM(ctx, t, plan, append(b.Files(t, board), bench.File(t, "/bin/dmabuf-heap", program, 0o755))...)
+	// A heap of each kind asks more of the kernel than the example does.
+	vm.Kernel, vm.DTB = b.Kernel(ctx, t, rig.Kernel{Fragments: []string{board.Config}}), board.Merged
+	res, err := vmtest.Run(ctx, vm)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,7 +173,7 @@ func TestMainlineSelftest(t *testing.T) {
 	if res.Exit != 0 || strings.Contains(out, "\nnot ok") {
 		t.Errorf("selftest: exit %d\n%s", res.Exit, out)
 	}
-	for _, name := range board.heaps("") {
+	for _, name := range board.Heaps("") {
 		if !regexp.MustCompile(`(?m)\b` + regexp.QuoteMeta(name) + `$`).MatchString(out) {
 			t.Errorf("the selftest did not test %s\n%s", name, out)
 		}
@@ -352,35 +191,16 @@ func TestDebugKernel(t *testing.T) {
 	if os.Getenv("DMAHEAP_VM_DEBUG") == "" {
 		t.Skip("DMAHEAP_VM_DEBUG is not set; `make test-debug` runs this")
 	}
-	b, ctx := setup(t)
-	board, err := b.compile(ctx, filepath.Join("testdata", "selftest.yaml"), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	program, err := b.Selftest(ctx, rig.Kernel{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	image, err := b.Image(ctx, rig.Kernel{Fragments: []string{board.Config}, Debug: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	initrd := filepath.Join(t.TempDir(), "initramfs.cpio")
-	plan := guest.Plan{KeepGoing: true, Rules: "/heaps.rules", Run: [][]string{
-		{"/bin/heapctl", "check", "--full", "/heaps.lock.json"}, {"/bin/dmabuf-heap"},
+	b, ctx := bench.Setup(t)
+	board := b.Compile(ctx, t, filepath.Join("testdata", "selftest.yaml"))
+	plan := guest.Plan{KeepGoing: true, Rules: rig.RulesPath, Run: [][]string{
+		{"/bin/heapctl", "check", "--full", rig.LockPath}, {"/bin/dmabuf-heap"},
 	}}
-	if err := b.Initramfs(ctx, initrd, plan,
-		b.hostFile(t, "/bin/heapctl", b.heapctl, 0o755),
-		b.hostFile(t, "/heaps.lock.json", board.Lock, 0o644),
-		b.hostFile(t, "/heaps.rules", board.Rules, 0o644),
-		b.hostFile(t, "/bin/dmabuf-heap", program, 0o755)); err != nil {
-		t.Fatal(err)
-	}
-	res, err := vmtest.Run(ctx, vmtest.VM{
-		Kernel: image, Initrd: initrd, DTB: board.merged, Timeout: 15 * time.Minute,
-		// Lockdep's reports are warnings, which init keeps off the console.
-		Append: "ignore_loglevel",
-	})
+	vm := b.VM(ctx, t, plan, append(b.Files(t, board), bench.File(t, "/bin/dmabuf-heap", b.Selftest(ctx, t), 0o755))...)
+	vm.Kernel, vm.DTB = b.Kernel(ctx, t, rig.Kernel{Fragments: []string{board.Config}, Debug: true}), board.Merged
+	// Lockdep's reports are warnings, which init keeps off the console.
+	vm.Append, vm.Timeout = "ignore_loglevel", 15*time.Minute
+	res, err := vmtest.Run(ctx, vm)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -400,8 +220,8 @@ func TestDebugKernel(t *testing.T) {
 
 // A machine that crashes must never pass, and has to say why in one line.
 func TestPanicIsAFailure(t *testing.T) {
-	b, ctx := setup(t)
-	out, _, code := b.runDemo(ctx, t, nil, "-append", "rdinit=/nonexistent")
+	b, ctx := bench.Setup(t)
+	out, _, code := demo(ctx, t, b, nil, "-append", "rdinit=/nonexistent")
 	if code != 1 {
 		t.Errorf("exit %d, want 1", code)
 	}
@@ -415,39 +235,13 @@ func TestPanicIsAFailure(t *testing.T) {
 	}
 }
 
-// outsideRAM is a layout that dtc and fdtoverlay accept and that 6.12 does not
-// survive: a pool of reusable memory behind the end of RAM.
-const outsideRAM = `/dts-v1/;
-/plugin/;
-&{/} {
-	reserved-memory {
-		#address-cells = <2>;
-		#size-cells = <2>;
-		ranges;
-		pool@80000000 {
-			compatible = "shared-dma-pool";
-			reusable;
-			reg = <0x0 0x80000000 0x0 0x4000000>;
-		};
-	};
-};
-`
-
+// A pool of reusable memory behind the end of RAM is a layout that dtc and
+// fdtoverlay accept and that no kernel survives.
 func TestFatalLayoutIsSeen(t *testing.T) {
-	b, ctx := setup(t)
-	dir := t.TempDir()
-	dtso, dtbo, merged := filepath.Join(dir, "o.dtso"), filepath.Join(dir, "o.dtbo"), filepath.Join(dir, "merged.dtb")
-	if err := os.WriteFile(dtso, []byte(outsideRAM), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.CommandContext(ctx, "dtc", "-q", "-@", "-I", "dts", "-O", "dtb", "-o", dtbo, dtso).CombinedOutput(); err != nil {
-		t.Fatalf("dtc: %v\n%s", err, out)
-	}
-	if err := b.ApplyOverlay(ctx, b.base, merged, dtbo); err != nil {
-		t.Fatal(err)
-	}
-	_, err := b.boot(ctx, t, merged, guest.Plan{Run: [][]string{{"/bin/heapctl", "--version"}}},
-		b.hostFile(t, "/bin/heapctl", b.heapctl, 0o755))
+	b, ctx := bench.Setup(t)
+	vm := b.VM(ctx, t, guest.Plan{Run: [][]string{{"/bin/heapctl", "--version"}}}, bench.File(t, "/bin/heapctl", b.Heapctl, 0o755))
+	vm.DTB = b.WithRegions(ctx, t, `pool@80000000 { compatible = "shared-dma-pool"; reusable; reg = <0x0 0x80000000 0x0 0x4000000>; };`)
+	_, err := vmtest.Run(ctx, vm)
 	var none *vmtest.NoResultError
 	if !errors.As(err, &none) {
 		t.Fatalf("boot with a pool outside of RAM: %v, want no result", err)
@@ -460,8 +254,8 @@ func TestFatalLayoutIsSeen(t *testing.T) {
 // The guest's init carries exit codes out as they are, the first that is not 0
 // for the whole machine.
 func TestGuestExitCodes(t *testing.T) {
-	b, ctx := setup(t)
-	heapctl := b.hostFile(t, "/bin/heapctl", b.heapctl, 0o755)
+	b, ctx := bench.Setup(t)
+	heapctl := bench.File(t, "/bin/heapctl", b.Heapctl, 0o755)
 	good := []string{"/bin/heapctl", "--version"}
 	usage := []string{"/bin/heapctl", "no-such-verb"}
 	missing := []string{"/bin/no-such-program"}
@@ -478,7 +272,7 @@ func TestGuestExitCodes(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			res, err := b.boot(ctx, t, b.example.merged, tt.plan, heapctl)
+			res, err := vmtest.Run(ctx, b.VM(ctx, t, tt.plan, heapctl))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,37 +7,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/dmaheap/dmaheap/internal/report"
 	"github.com/dmaheap/dmaheap/internal/vmtest"
 	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
+	"github.com/dmaheap/dmaheap/test/bench"
 	"github.com/dmaheap/dmaheap/test/rig"
 )
-
-// bench is what all tests need and only the first one builds.
-type bench struct {
-	*rig.Rig
-	dir     string
-	image   string
-	base    string // QEMU's own device tree
-	merged  string // with the overlay of the example
-	heaps   rig.Products
-	heapctl string
-	faults  string // this test binary, for the guest
-}
-
-var shared struct {
-	once  sync.Once
-	bench bench
-	err   error
-}
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "fault" {
@@ -47,103 +27,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	dir, err := os.MkdirTemp("", "vmfault")
-	if err != nil {
-		panic(err)
-	}
-	shared.bench.dir = dir
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-// setup returns the bench, or ends the test as DMAHEAP_VM asks: "require" turns
-// a missing QEMU or kernel into a failure, "skip" leaves these tests out.
-func setup(t *testing.T) (*bench, context.Context) {
-	t.Helper()
-	mode := os.Getenv("DMAHEAP_VM")
-	if mode == "skip" {
-		t.Skip("DMAHEAP_VM=skip")
-	}
-	shared.once.Do(func() { shared.err = shared.bench.build(mode == "require") })
-	if shared.err != nil {
-		if mode == "require" {
-			t.Fatalf("DMAHEAP_VM=require, but: %v", shared.err)
-		}
-		t.Skipf("%v; `make kernel` builds it", shared.err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
-	t.Cleanup(cancel)
-	return &shared.bench, ctx
-}
-
-func (b *bench) build(mayTakeLong bool) error {
-	ctx := context.Background()
-	for _, tool := range []string{vmtest.DefaultQEMU, "dtc", "fdtoverlay"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return err
-		}
-	}
-	var err error
-	if b.Rig, err = rig.New(os.Stderr); err != nil {
-		return err
-	}
-	host, err := b.Host(ctx, "cmd/heapctl")
-	if err != nil {
-		return err
-	}
-	if b.heapctl, err = b.Guest(ctx, "cmd/heapctl"); err != nil {
-		return err
-	}
-	b.faults = filepath.Join(b.dir, "faults")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", b.faults, "./internal/check/vmfault")
-	build.Dir = b.Root
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=arm64")
-	if said, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("go test -c: %w\n%s", err, said)
-	}
-	virt := filepath.Join(b.dir, "virt.dtb")
-	if err := b.DumpDTB(ctx, virt, vmtest.DefaultMemMiB); err != nil {
-		return err
-	}
-	heaps := filepath.Join(b.dir, "heaps")
-	config := filepath.Join(b.Root, "examples", "qemu-virt", "heaps.yaml")
-	if said, err := exec.CommandContext(ctx, host, "compile", config, "--base", virt, "-o", heaps).CombinedOutput(); err != nil {
-		return fmt.Errorf("heapctl compile %s: %w\n%s", config, err, said)
-	}
-	if b.heaps, err = rig.FindProducts(heaps); err != nil {
-		return err
-	}
-	// QEMU doubles the size of a blob it is given, and the kernel takes 2 MiB
-	// at most: the megabyte of padding in QEMU's own must go.
-	b.base = filepath.Join(b.dir, "base.dtb")
-	if said, err := exec.CommandContext(ctx, "dtc", "-q", "-I", "dtb", "-O", "dtb", "-o", b.base, virt).CombinedOutput(); err != nil {
-		return fmt.Errorf("dtc: %w\n%s", err, said)
-	}
-	b.merged = filepath.Join(b.dir, "merged.dtb")
-	if err := b.ApplyOverlay(ctx, b.base, b.merged, b.heaps.Overlay); err != nil {
-		return err
-	}
-	b.image, err = b.Image(ctx, rig.Kernel{Fragments: []string{b.heaps.Config}, Cached: !mayTakeLong})
-	return err
-}
-
-// withRegions returns the base tree with these children of /reserved-memory.
-func (b *bench) withRegions(ctx context.Context, t *testing.T, nodes string) string {
-	t.Helper()
-	dir := t.TempDir()
-	in := func(name string) string { return filepath.Join(dir, name) }
-	source := fmt.Sprintf("/dts-v1/;\n/plugin/;\n&{/} { reserved-memory { #address-cells = <2>; #size-cells = <2>; ranges; %s }; };\n", nodes)
-	if err := os.WriteFile(in("o.dts"), []byte(source), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if said, err := exec.CommandContext(ctx, "dtc", "-q", "-@", "-O", "dtb", "-o", in("o.dtbo"), in("o.dts")).CombinedOutput(); err != nil {
-		t.Fatalf("dtc: %v\n%s", err, said)
-	}
-	if err := b.ApplyOverlay(ctx, b.base, in("merged.dtb"), in("o.dtbo")); err != nil {
-		t.Fatal(err)
-	}
-	return in("merged.dtb")
+	os.Exit(bench.Main(m))
 }
 
 // a verdict is what heapctl check said of one fault.
@@ -165,38 +49,22 @@ func (v verdict) String() string {
 
 // boot boots the tree and runs the fault commands; their verdicts come back by
 // label. Without a lock the board is held against its own tree.
-func (b *bench) boot(ctx context.Context, t *testing.T, dtb, arguments string, lock bool, commands ...[]string) map[string]verdict {
+func boot(ctx context.Context, t *testing.T, b *bench.Bench, dtb, arguments string, lock bool, commands ...[]string) map[string]verdict {
 	t.Helper()
-	files := []vmtest.File{}
-	add := func(name, file string, mode uint32) {
-		f, err := rig.HostFile(name, file, mode)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, f)
-	}
-	add("/bin/heapctl", b.heapctl, 0o755)
-	add("/bin/faults", b.faults, 0o755)
-	plan := guest.Plan{KeepGoing: true, Run: commands}
-	if lock {
-		plan.Rules = "/etc/udev/rules.d/60-heaps.rules"
-		add(plan.Rules, b.heaps.Rules, 0o644)
-		add("/etc/dmaheap/heaps.lock.json", b.heaps.Lock, 0o644)
-		rules, err := os.ReadFile(b.heaps.Rules)
-		if err != nil {
-			t.Fatal(err)
-		}
-		accounts, err := rig.Accounts(rules)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, accounts...)
-	}
-	initrd := filepath.Join(t.TempDir(), "initramfs.cpio")
-	if err := b.Initramfs(ctx, initrd, plan, files...); err != nil {
+	faults, err := b.GuestTest(ctx, "internal/check/vmfault")
+	if err != nil {
 		t.Fatal(err)
 	}
-	vm := vmtest.VM{Kernel: b.image, Initrd: initrd, DTB: dtb, Append: arguments + " loglevel=1", Timeout: 5 * time.Minute}
+	plan := guest.Plan{KeepGoing: true, Run: commands}
+	files := []vmtest.File{bench.File(t, "/bin/faults", faults, 0o755)}
+	if lock {
+		plan.Rules = rig.RulesPath
+		files = append(files, b.Files(t, b.Example)...)
+	} else {
+		files = append(files, bench.File(t, "/bin/heapctl", b.Heapctl, 0o755))
+	}
+	vm := b.VM(ctx, t, plan, files...)
+	vm.DTB, vm.Append, vm.Timeout = dtb, arguments+" loglevel=1", 5*time.Minute
 	res, err := vmtest.Run(ctx, vm)
 	if err != nil {
 		t.Fatalf("%v\nto see it again: %s", err, vm.Reproduce())
@@ -278,7 +146,7 @@ func hold(t *testing.T, got map[string]verdict, label string, w want) {
 
 // Faults that are made while the board runs, on the layout of the example.
 func TestRunningBoard(t *testing.T) {
-	b, ctx := setup(t)
+	b, ctx := bench.Setup(t)
 	type fault struct {
 		label  string
 		faults []string
@@ -313,7 +181,7 @@ func TestRunningBoard(t *testing.T) {
 	for _, c := range cases {
 		commands = append(commands, command(c.label, c.faults, c.check...))
 	}
-	got := b.boot(ctx, t, b.merged, "", true, commands...)
+	got := boot(ctx, t, b, b.Example.Merged, "", true, commands...)
 	for _, c := range cases {
 		hold(t, got, c.label, c.want)
 	}
@@ -328,7 +196,7 @@ func TestRunningBoard(t *testing.T) {
 
 // Faults that lie in what the board was booted with.
 func TestBootedBoard(t *testing.T) {
-	b, ctx := setup(t)
+	b, ctx := bench.Setup(t)
 	const cma = `compatible = "shared-dma-pool"; reusable; linux,cma-default;`
 	const carveout = `compatible = "linux,carveout-heap";`
 	for _, tt := range []struct {
@@ -356,14 +224,14 @@ func TestBootedBoard(t *testing.T) {
 			want: want{"heap-present", "video@50000000", "reg", "cells", report.ExitFailed}}, // 7.3 says nothing, the rules do
 	} {
 		t.Run(tt.label, func(t *testing.T) {
-			dtb := b.merged
+			dtb := b.Example.Merged
 			switch {
 			case tt.base:
-				dtb = b.base
+				dtb = b.Base
 			case tt.regions != "":
-				dtb = b.withRegions(ctx, t, tt.regions)
+				dtb = b.WithRegions(ctx, t, tt.regions)
 			}
-			hold(t, b.boot(ctx, t, dtb, tt.arguments, tt.lock, command(tt.label, nil)), tt.label, tt.want)
+			hold(t, boot(ctx, t, b, dtb, tt.arguments, tt.lock, command(tt.label, nil)), tt.label, tt.want)
 		})
 	}
 }

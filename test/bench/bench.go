@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT
+
+// Package bench is where every test that boots machines begins: programs for
+// host and guest, the base tree, a compiled layout, the kernel.
+//
+// `make test` runs these tests with DMAHEAP_VM=require: then a missing QEMU or
+// kernel is a failure. A plain `go test` runs them where the kernel of
+// test/kernel.sh is in the cache, and says why it skips where it is not.
+// DMAHEAP_VM=skip leaves them out. Which kernel it is, the environment says as
+// for test/kernel.sh.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/internal/vmtest"
+	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
+	"github.com/dmaheap/dmaheap/test/rig"
+)
+
+// Example is the heap config of the demo, from the repository's root.
+const Example = "examples/qemu-virt/heaps.yaml"
+
+// A Bench is what the tests of a package share. The first one builds it.
+type Bench struct {
+	*rig.Rig
+	Line    heapcfg.Version // of kernels
+	Host    string          // heapctl for this machine
+	Heapctl string          // heapctl for the guest
+	Base    string          // QEMU's own device tree
+	Example Board
+	Image   string // a kernel that has all heaps of the example
+}
+
+// A Board is a heap config on its way to the machine.
+type Board struct {
+	rig.Products
+	Locked *heapcfg.Lock
+	Merged string // device tree with the overlay applied
+}
+
+var shared struct {
+	once  sync.Once
+	dir   string
+	bench Bench
+	err   error
+}
+
+// Main runs the tests of a package that uses a bench, for its TestMain.
+func Main(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	shared.dir = dir
+	return m.Run()
+}
+
+const modeVar = "DMAHEAP_VM"
+
+// Required tells whether what a test needs must be there, or be built.
+func Required() bool { return os.Getenv(modeVar) == "require" }
+
+// SkipIfAsked skips the test where machines are to be left out.
+func SkipIfAsked(t *testing.T) {
+	t.Helper()
+	if os.Getenv(modeVar) == "skip" {
+		t.Skip(modeVar + "=skip")
+	}
+}
+
+// Lacking ends a test that lacks something: as failed where that is required,
+// as skipped otherwise.
+func Lacking(t *testing.T, err error) {
+	t.Helper()
+	if Required() {
+		t.Fatalf("%s=require, but: %v", modeVar, err)
+	}
+	t.Skipf("%v; `make kernel` builds it", err)
+}
+
+// Setup returns the bench and a context that ends with the test.
+func Setup(t *testing.T) (*Bench, context.Context) {
+	t.Helper()
+	SkipIfAsked(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
+	t.Cleanup(cancel)
+	shared.once.Do(func() { shared.err = shared.bench.build(ctx) })
+	if shared.err != nil {
+		Lacking(t, shared.err)
+	}
+	return &shared.bench, ctx
+}
+
+func (b *Bench) build(ctx context.Context) error {
+	if shared.dir == "" {
+		return errors.New("this package has no TestMain that calls bench.Main")
+	}
+	var err error
+	if b.Rig, err = rig.New(os.Stderr); err != nil {
+		return err
+	}
+	for _, tool := range []string{b.Machine.QEMU, "dtc", "fdtoverlay"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return err
+		}
+	}
+	line, err := b.Rig.Line(ctx)
+	if err != nil {
+		return err
+	}
+	if b.Line, err = heapcfg.ParseVersion(line); err != nil {
+		return err
+	}
+	if b.Host, err = b.Rig.Host(ctx, "cmd/heapctl"); err != nil {
+		return err
+	}
+	if b.Heapctl, err = b.Guest(ctx, "cmd/heapctl"); err != nil {
+		return err
+	}
+	// QEMU doubles the size of a blob it is given, and the kernel takes 2 MiB
+	// at most: the megabyte of padding in QEMU's own must go.
+	padded := filepath.Join(shared.dir, "padded.dtb")
+	if err := b.DumpDTB(ctx, padded, vmtest.DefaultMemMiB); err != nil {
+		return err
+	}
+	b.Base = filepath.Join(shared.dir, "virt.dtb")
+	if err := tool(ctx, "dtc", "-q", "-I", "dtb", "-O", "dtb", "-o", b.Base, padded); err != nil {
+		return err
+	}
+	if b.Example, err = b.compile(ctx, filepath.Join(b.Root, Example), filepath.Join(shared.dir, "example")); err != nil {
+		return err
+	}
+	b.Image, err = b.Rig.Image(ctx, rig.Kernel{Fragments: []string{b.Example.Config}, Cached: !Required()})
+	return err
+}
+
+// tool runs a program that is silent when all goes well.
+func tool(ctx context.Context, argv ...string) error {
+	said, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(argv[0]), err, said)
+	}
+	return nil
+}
+
+func (b *Bench) compile(ctx context.Context, config, dir string) (Board, error) {
+	var board Board
+	heaps := filepath.Join(dir, "heaps")
+	if err := tool(ctx, b.Host, "compile", config, "--base", b.Base, "--kernel", b.Line.String(), "-o", heaps); err != nil {
+		return board, fmt.Errorf("%s: %w", config, err)
+	}
+	var err error
+	if board.Products, err = rig.FindProducts(heaps); err != nil {
+		return board, err
+	}
+	lock, err := os.ReadFile(board.Lock)
+	if err != nil {
+		return board, err
+	}
+	if board.Locked, err = heapcfg.ParseLock(lock); err != nil {
+		return board, err
+	}
+	board.Merged = filepath.Join(dir, "merged.dtb")
+	return board, b.ApplyOverlay(ctx, b.Base, board.Merged, board.Overlay)
+}
+
+// Compile turns a heap config into all that a machine needs.
+func (b *Bench) Compile(ctx context.Context, t *testing.T, config string) Board {
+	t.Helper()
+	board, err := b.compile(ctx, config, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return board
+}
+
+// Heaps returns the names of the board's heaps, all or those of one kind.
+func (b Board) Heaps(kind heapcfg.Kind) []string {
+	var names []string
+	for _, h := range b.Locked.Heaps {
+		if kind == "" || h.Kind == kind {
+			names = append(names, h.Name)
+		}
+	}
+	return names
+}
+
+// Kernel builds a kernel, where that is asked for, or finds it in the cache.
+func (b *Bench) Kernel(ctx context.Context, t *testing.T, k rig.Kernel) string {
+	t.Helper()
+	k.Cached = !Required()
+	image, err := b.Rig.Image(ctx, k)
+	if err != nil {
+		Lacking(t, err)
+	}
+	return image
+}
+
+// Selftest builds the kernel's own selftest, or finds it in the cache.
+func (b *Bench) Selftest(ctx context.Context, t *testing.T) string {
+	t.Helper()
+	program, err := b.Rig.Selftest(ctx, rig.Kernel{Cached: !Required()})
+	if err != nil {
+		Lacking(t, err)
+	}
+	return program
+}
+
+// WithRegions returns the base tree with these children of /reserved-memory,
+// given as device tree source.
+func (b *Bench) WithRegions(ctx context.Context, t *testing.T, nodes string) string {
+	t.Helper()
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	source := fmt.Sprintf("/dts-v1/;\n/plugin/;\n&{/} { reserved-memory { #address-cells = <2>; #size-cells = <2>; ranges; %s }; };\n", nodes)
+	if err := os.WriteFile(in("o.dts"), []byte(source), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := tool(ctx, "dtc", "-q", "-@", "-O", "dtb", "-o", in("o.dtbo"), in("o.dts")); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.ApplyOverlay(ctx, b.Base, in("merged.dtb"), in("o.dtbo")); err != nil {
+		t.Fatal(err)
+	}
+	return in("merged.dtb")
+}
+
+// VM packs a plan with its files and returns the machine that carries it out,
+// with the kernel of the bench and the device tree of the example.
+func (b *Bench) VM(ctx context.Context, t *testing.T, plan guest.Plan, files ...vmtest.File) vmtest.VM {
+	t.Helper()
+	initrd := filepath.Join(t.TempDir(), "initramfs.cpio")
+	if err := b.Initramfs(ctx, initrd, plan, files...); err != nil {
+		t.Fatal(err)
+	}
+	return vmtest.VM{Machine: b.Machine, Kernel: b.Image, Initrd: initrd, DTB: b.Example.Merged, Timeout: 3 * time.Minute}
+}
+
+// File reads a file of the host into an entry of the initramfs.
+func File(t *testing.T, name, file string, mode uint32) vmtest.File {
+	t.Helper()
+	f, err := rig.HostFile(name, file, mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// Files returns what the board carries: heapctl, lock file, rules, accounts.
+func (b *Bench) Files(t *testing.T, board Board) []vmtest.File {
+	t.Helper()
+	files, err := board.Products.Files(b.Heapctl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
