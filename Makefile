@@ -41,6 +41,24 @@ demo: ## from heaps.yaml to a verified boot: compile CONFIG, boot it in QEMU, ch
 
 .NOTPARALLEL:
 
+# Where the program goes: GOARCH=arm64 makes one for the board beside it.
+HEAPCTL := build/bin/$(if $(GOARCH),linux-$(GOARCH)/)heapctl
+
+.PHONY: heapctl
+heapctl: ## build the program: build/bin/heapctl, or with GOARCH=arm64 one for the board
+	@$(if $(GOARCH),GOOS=linux) release/build.sh $(HEAPCTL)
+	@echo $(HEAPCTL)
+
+PREFIX ?= /usr/local
+
+.PHONY: install
+install: heapctl ## install it with manual pages and shell completion; PREFIX=/usr/local DESTDIR=
+	@DESTDIR='$(DESTDIR)' release/install.sh $(HEAPCTL) '$(PREFIX)'
+
+.PHONY: dist
+dist: ## a release in build/dist: tarball with the Go modules, programs, SBOM, checksums
+	@release/dist.sh
+
 .PHONY: test
 test: check vm-test ## all tests: make check, then those in virtual machines
 

@@ -62,6 +62,7 @@ for group in "$@"; do
 		need_command make make
 		need_command patch patch
 		need_command cpp cpp
+		need_command mandoc mandoc
 		# Debian's own Python: a python3 from elsewhere does not see its modules.
 		/usr/bin/python3 -c 'import kconfiglib' 2>/dev/null || missing+=(python3-kconfiglib)
 		;;

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -125,15 +126,35 @@ Exit codes:
 }
 
 // version returns the version the binary was built as. Release builds set it
-// at link time; others carry what the Go toolchain recorded.
+// at link time; others carry what the Go toolchain recorded: the version of the
+// module, or at least the commit.
 func version() string {
 	if linkedVersion != "" {
 		return linkedVersion
 	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		return info.Main.Version
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "devel"
 	}
-	return "devel"
+	return recordedVersion(info)
+}
+
+func recordedVersion(info *debug.BuildInfo) string {
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return strings.TrimPrefix(v, "v")
+	}
+	set := map[string]string{}
+	for _, s := range info.Settings {
+		set[s.Key] = s.Value
+	}
+	v := "devel"
+	if rev := set["vcs.revision"]; rev != "" {
+		v += "-g" + rev[:min(len(rev), 12)]
+	}
+	if set["vcs.modified"] == "true" {
+		v += "-dirty"
+	}
+	return v
 }
 
 // linkedVersion is set with -ldflags "-X".

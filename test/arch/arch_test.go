@@ -43,7 +43,7 @@ var layers = [][]string{
 	{"heapcfg/emit", "internal/sysinfo", "internal/report"},
 	{"internal/check", "internal/sysinfo/sysinfotest"},
 	{"internal/cli"},
-	{"cmd/heapctl", "test/guestinit"},
+	{"cmd/heapctl", "test/guestinit", "release/sbom"},
 	{"test/rig"},
 	{"test/demo", "test/bench"},
 }

@@ -39,14 +39,16 @@ HEAPCTL_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = \
 	--exclude=testdata/ --exclude=*_test.go \
 	--include=/cmd/*** --include=/dmaheap/*** --include=/heapcfg/*** \
 	--include=/internal/*** --include=/vendor/*** \
+	--include=/docs/ --include=/docs/man/*** --exclude=/docs/* \
 	--exclude=*
 HOST_HEAPCTL_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = \
 	$(HEAPCTL_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS)
 
 HEAPCTL_GOMOD = github.com/dmaheap/dmaheap
 HEAPCTL_BUILD_TARGETS = cmd/heapctl
+# What it says of itself is the version of the checkout, or of the tarball.
 HEAPCTL_LDFLAGS = -s -w \
-	-X $(HEAPCTL_GOMOD)/internal/cli.linkedVersion=$(HEAPCTL_VERSION)
+	-X $(HEAPCTL_GOMOD)/internal/cli.linkedVersion=$(shell $(HEAPCTL_SITE)/release/version.sh)
 
 HOST_HEAPCTL_GOMOD = $(HEAPCTL_GOMOD)
 HOST_HEAPCTL_BUILD_TARGETS = $(HEAPCTL_BUILD_TARGETS)
@@ -96,6 +98,28 @@ HOST_HEAPCTL_POST_LEGAL_INFO_HOOKS += HEAPCTL_SAVE_VENDOR
 # what the user really set is handed on.
 ifeq ($(HOST_HEAPCTL_OVERRIDE_SRCDIR),)
 HOST_HEAPCTL_OVERRIDE_SRCDIR := $(HEAPCTL_OVERRIDE_SRCDIR)
+endif
+
+# Manual pages are for whoever has the host directory; Buildroot takes them out
+# of the target. Completion goes where the shell for it is.
+define HOST_HEAPCTL_INSTALL_MANUAL
+	$(INSTALL) -d -m 0755 $(HOST_DIR)/share/man/man1 \
+		$(HOST_DIR)/share/bash-completion/completions
+	$(INSTALL) -m 0644 $(@D)/docs/man/*.1 $(HOST_DIR)/share/man/man1/
+	$(@D)/bin/heapctl completion bash \
+		>$(HOST_DIR)/share/bash-completion/completions/heapctl
+endef
+HOST_HEAPCTL_POST_INSTALL_HOOKS += HOST_HEAPCTL_INSTALL_MANUAL
+
+# The program for the target does not run here, so that of the host prints it.
+ifeq ($(BR2_PACKAGE_BASH),y)
+HEAPCTL_DEPENDENCIES += host-heapctl
+define HEAPCTL_INSTALL_COMPLETION
+	$(INSTALL) -d -m 0755 $(TARGET_DIR)/usr/share/bash-completion/completions
+	$(HOST_DIR)/bin/heapctl completion bash \
+		>$(TARGET_DIR)/usr/share/bash-completion/completions/heapctl
+endef
+HEAPCTL_POST_INSTALL_TARGET_HOOKS += HEAPCTL_INSTALL_COMPLETION
 endif
 
 $(eval $(golang-package))

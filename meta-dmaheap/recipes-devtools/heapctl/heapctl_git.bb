@@ -16,7 +16,7 @@ S = "${DMAHEAP_UNPACKDIR}/${BP}"
 # checksum, so that tool, patches and layer are of one version and an edit
 # rebuilds. A release tarball is unpacked into the same place.
 FILESEXTRAPATHS:prepend := "${DMAHEAP_REPO_DIR}:"
-DMAHEAP_SOURCES = "LICENSE go.mod go.sum cmd dmaheap heapcfg internal test/guestinit"
+DMAHEAP_SOURCES = "LICENSE go.mod go.sum cmd dmaheap docs/man heapcfg internal test/guestinit"
 SRC_URI = "${@dmaheap_source_uri(d)}"
 require ${@'' if d.getVar('DMAHEAP_RELEASE') else 'heapctl-go-mods.inc'}
 
@@ -42,7 +42,7 @@ python () {
         d.setVar('LIC_FILES_CHKSUM', re.sub(r'file://pkg/mod/([^@]+)@[^/]+/', vendor + r'\1/', files))
 }
 
-inherit go-mod dmaheap-gomod
+inherit go-mod dmaheap-gomod bash-completion
 
 # Modules are unpacked at one place on every release, so that the licences of
 # the linked ones are found there. They are known before anything is compiled.
@@ -68,8 +68,18 @@ do_compile() {
 	done
 }
 
+# A program for the target does not run here, so that of the workstation prints
+# the completion.
+DEPENDS:append:class-target = " heapctl-native"
+DEPENDS:append:class-nativesdk = " heapctl-native"
+HEAPCTL_HERE = "heapctl"
+HEAPCTL_HERE:class-native = "${B}/bin/heapctl"
+
 do_install() {
 	install -Dm 0755 ${B}/bin/heapctl ${D}${bindir}/heapctl
+	install -d ${D}${mandir}/man1 ${D}${datadir}/bash-completion/completions
+	install -m 0644 ${S}/src/${GO_IMPORT}/docs/man/*.1 ${D}${mandir}/man1/
+	${HEAPCTL_HERE} completion bash > ${D}${datadir}/bash-completion/completions/heapctl
 }
 
 do_install:append:class-target() {
