@@ -91,7 +91,8 @@ func (e *ApplyError) Error() string {
 }
 
 // Apply merges overlays into a copy of the base, one after the other, and
-// changes none of its arguments. The result is what libfdt's
+// changes none of its arguments; the copy shares the values of properties with
+// the base. The result is what libfdt's
 // fdt_overlay_apply makes of them, and so what U-Boot and fdtoverlay make,
 // the order included: libfdt puts each new property and each new child in
 // front of those that are there, and the kernel acts on that order.
@@ -114,7 +115,7 @@ func Apply(base *Tree, overlays ...*Tree) (*Tree, error) {
 			return nil, fmt.Errorf("overlay %d: %w", i, err)
 		}
 	}
-	out := base.Clone()
+	out := &Tree{Root: base.Root.cloneNodes(), Reserve: append([]Reserve(nil), base.Reserve...), BootCPU: base.BootCPU}
 	m := newMerger(out.Root)
 	for i, o := range overlays {
 		a := applier{m: m, number: i, o: o.Clone().Root, of: newFinder(false)}
@@ -261,28 +262,54 @@ func cString(v []byte) string {
 // append.
 type merger struct {
 	*finder
-	root      *Node
+	root  *Node
+	max   uint32 // the largest phandle
+	grown int64  // bytes of symbols made, which the limits of the inputs do not bound
+	// Most overlays name their targets by path and need none of these, which
+	// are made when they are first asked for.
 	parents   map[*Node]*Node
 	byPhandle map[uint32]*Node
 	replaced  map[uint32]*Node // phandles that overlays took from base nodes
-	grown     int64            // bytes of symbols made, which the limits of the inputs do not bound
 }
 
 func newMerger(root *Node) *merger {
-	m := &merger{finder: newFinder(true), root: root, parents: make(map[*Node]*Node), byPhandle: make(map[uint32]*Node), replaced: make(map[uint32]*Node)}
-	var visit func(*Node)
-	visit = func(n *Node) {
-		if ph := n.phandle(); ph != 0 && m.byPhandle[ph] == nil {
-			m.byPhandle[ph] = n
-		}
-		for _, c := range n.Children {
-			m.parents[c] = n
-			visit(c)
-		}
-	}
-	visit(root)
+	m := &merger{finder: newFinder(true), root: root, max: maxPhandle(root)}
 	reverse(root)
 	return m
+}
+
+// phandles returns the first node of each phandle.
+func (m *merger) phandles() map[uint32]*Node {
+	if m.byPhandle != nil {
+		return m.byPhandle
+	}
+	m.byPhandle, m.replaced = make(map[uint32]*Node), make(map[uint32]*Node)
+	var visit func(*Node)
+	visit = func(n *Node) {
+		if ph := m.storedPhandle(n); ph != 0 && m.byPhandle[ph] == nil {
+			m.byPhandle[ph] = n
+		}
+		for i := len(n.Children) - 1; i >= 0; i-- {
+			visit(n.Children[i])
+		}
+	}
+	visit(m.root)
+	return m.byPhandle
+}
+
+// storedPhandle is phandle without making an index for the node.
+func (m *merger) storedPhandle(n *Node) uint32 {
+	for _, name := range []string{"phandle", "linux,phandle"} {
+		for i := len(n.Props) - 1; i >= 0; i-- {
+			if n.Props[i].Name == name {
+				if v := n.Props[i].Value; len(v) == 4 {
+					return be32(v)
+				}
+				break
+			}
+		}
+	}
+	return 0
 }
 
 // set is fdt_setprop.
@@ -290,7 +317,9 @@ func (m *merger) set(n *Node, name string, value []byte) {
 	isPhandle := name == "phandle" || name == "linux,phandle"
 	var old uint32
 	if isPhandle {
-		old = m.phandle(n)
+		if old = m.phandle(n); old != 0 {
+			m.phandles() // as they are before
+		}
 	}
 	ix := m.of(n)
 	if i, ok := ix.props[name]; ok {
@@ -299,14 +328,20 @@ func (m *merger) set(n *Node, name string, value []byte) {
 		ix.props[name] = len(n.Props)
 		n.Props = append(n.Props, Prop{Name: name, Value: value})
 	}
-	if isPhandle {
-		if m.byPhandle[old] == n {
-			delete(m.byPhandle, old)
-			m.replaced[old] = n
-		}
-		if ph := m.phandle(n); ph != 0 && m.byPhandle[ph] == nil {
-			m.byPhandle[ph] = n
-		}
+	if !isPhandle {
+		return
+	}
+	ph := m.phandle(n)
+	m.max = max(m.max, ph)
+	if m.byPhandle == nil {
+		return
+	}
+	if old != 0 && m.byPhandle[old] == n {
+		delete(m.byPhandle, old)
+		m.replaced[old] = n
+	}
+	if ph != 0 && m.byPhandle[ph] == nil {
+		m.byPhandle[ph] = n
 	}
 }
 
@@ -318,7 +353,9 @@ func (m *merger) addChild(n *Node, name string) *Node {
 	c := &Node{Name: name}
 	n.Children = append(n.Children, c)
 	m.of(n).addFirst(c)
-	m.parents[c] = n
+	if m.parents != nil {
+		m.parents[c] = n
+	}
 	return c
 }
 
@@ -336,21 +373,14 @@ func (m *merger) pathOf(n *Node) string {
 	if n == m.root {
 		return "/"
 	}
+	if m.parents == nil {
+		m.parents = parentsOf(m.root)
+	}
 	path := ""
 	for ; n != m.root; n = m.parents[n] {
 		path = "/" + n.Name + path
 	}
 	return path
-}
-
-func (m *merger) maxPhandle() uint32 {
-	var max uint32
-	for ph := range m.byPhandle {
-		if ph > max {
-			max = ph
-		}
-	}
-	return max
 }
 
 // applier applies one overlay. o is a copy of it, whose references are
@@ -376,7 +406,7 @@ func (a *applier) run() error {
 	if len(fragments) == 0 {
 		return a.fail(ApplyError{Kind: KindNotOverlay})
 	}
-	delta := a.m.maxPhandle()
+	delta := a.m.max
 	if err := a.renumber(a.o, delta); err != nil {
 		return err
 	}
@@ -583,7 +613,7 @@ func (a *applier) target(fragment *Node) (*Node, string, error) {
 		ph = be32(v)
 	}
 	if ph != 0 {
-		n := a.m.byPhandle[ph]
+		n := a.m.phandles()[ph]
 		if n == nil {
 			e := ApplyError{Kind: KindNoTargetPhandle, Fragment: fragment.Name, Detail: fmt.Sprintf("no node has the phandle %#x of its target", ph)}
 			// The usual cause is a label where an overlay repeats a node of

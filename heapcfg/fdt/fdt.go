@@ -38,8 +38,8 @@ const (
 	// says 31, but labels become property names of __symbols__ and do not
 	// keep to it.
 	MaxName = 255
-	// maxNameBytes bounds the names of all properties together: a name is
-	// stored once in a blob but once per property in memory.
+	// maxNameBytes bounds the names of all properties together. A blob stores
+	// a name once, other ways to write a tree once per property.
 	maxNameBytes = 4 << 20
 )
 
@@ -100,20 +100,66 @@ func (n *Node) Clone() *Node {
 	if n == nil {
 		return nil
 	}
-	c := &Node{Name: n.Name}
-	if n.Props != nil {
-		c.Props = make([]Prop, len(n.Props))
-		for i, p := range n.Props {
-			c.Props[i] = Prop{Name: p.Name, Value: append([]byte(nil), p.Value...)}
+	var c cloner
+	c.count(n)
+	c.values = make(slab[byte], c.sum.values)
+	return c.clone(n)
+}
+
+// cloneNodes is Clone but for the values of properties, which are shared.
+func (n *Node) cloneNodes() *Node {
+	c := cloner{share: true}
+	c.count(n)
+	return c.clone(n)
+}
+
+// cloner copies a tree into a few allocations.
+type cloner struct {
+	share  bool // the values
+	sum    counts
+	nodes  slab[Node]
+	kids   slab[*Node]
+	props  slab[Prop]
+	values slab[byte]
+}
+
+func (c *cloner) count(n *Node) {
+	c.sum.nodes++
+	c.sum.props += len(n.Props)
+	for i := range n.Props {
+		c.sum.values += len(n.Props[i].Value)
+	}
+	for _, k := range n.Children {
+		c.count(k)
+	}
+}
+
+func (c *cloner) clone(n *Node) *Node {
+	if c.nodes == nil {
+		c.nodes, c.kids, c.props = make(slab[Node], c.sum.nodes), make(slab[*Node], c.sum.nodes), make(slab[Prop], c.sum.props)
+	}
+	out := &c.nodes.take(1)[0]
+	out.Name = n.Name
+	if len(n.Props) > 0 {
+		out.Props = c.props.take(len(n.Props))
+		copy(out.Props, n.Props)
+		for i := range out.Props {
+			v := &out.Props[i].Value
+			switch {
+			case len(*v) == 0:
+				*v = nil
+			case !c.share:
+				*v = append(c.values.take(len(*v))[:0], *v...)
+			}
 		}
 	}
-	if n.Children != nil {
-		c.Children = make([]*Node, len(n.Children))
+	if len(n.Children) > 0 {
+		out.Children = c.kids.take(len(n.Children))
 		for i, k := range n.Children {
-			c.Children[i] = k.Clone()
+			out.Children[i] = c.clone(k)
 		}
 	}
-	return c
+	return out
 }
 
 // Prop returns the value of a property. The value is shared with the tree.
@@ -444,31 +490,37 @@ func maxPhandle(n *Node) uint32 {
 // name a blob cannot hold, or a limit. It also finds a tree that contains
 // itself, by its depth.
 func (t *Tree) Check() error {
+	_, err := t.check()
+	return err
+}
+
+func (t *Tree) check() (c counts, err error) {
 	if t == nil || t.Root == nil {
-		return fmt.Errorf("%w: no root node", ErrMalformed)
+		return c, fmt.Errorf("%w: no root node", ErrMalformed)
 	}
 	if t.Root.Name != "" {
-		return fmt.Errorf("%w: the root node is named %q, and it can have no name", ErrMalformed, t.Root.Name)
+		return c, fmt.Errorf("%w: the root node is named %q, and it can have no name", ErrMalformed, t.Root.Name)
 	}
 	if len(t.Reserve) > MaxReserve {
-		return fmt.Errorf("%w: %d memory reservations, the limit is %d", ErrTooLarge, len(t.Reserve), MaxReserve)
+		return c, fmt.Errorf("%w: %d memory reservations, the limit is %d", ErrTooLarge, len(t.Reserve), MaxReserve)
 	}
 	for i, r := range t.Reserve {
 		if r == (Reserve{}) {
-			return fmt.Errorf("%w: memory reservation %d is empty, which would end the list", ErrMalformed, i)
+			return c, fmt.Errorf("%w: memory reservation %d is empty, which would end the list", ErrMalformed, i)
 		}
 	}
-	var c counts
 	if at, err := c.check(t.Root, 1); err != nil {
-		return fmt.Errorf("%w, at %s", err, at)
+		return c, fmt.Errorf("%w, at %s", err, at)
 	}
-	return nil
+	return c, nil
 }
 
 // counts is what the limits are held against.
 type counts struct {
 	nodes, props int
-	names, bytes int64
+	names, bytes int64 // of the properties' names; of all else when flattened
+	// What a blob holds of the names of nodes and of values.
+	labels, values int
 }
 
 // check returns an error with the path of the node it is about, which is put

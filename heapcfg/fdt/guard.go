@@ -25,6 +25,7 @@ const (
 type blocks struct {
 	reserve, structure, strings []byte
 	bootCPU                     uint32
+	counts                      counts
 }
 
 // guard proves that a blob is whole and well formed before anything is built
@@ -100,7 +101,7 @@ func guard(data []byte) (*blocks, error) {
 	b.reserve = rest[:end:end]
 	b.bootCPU = uint32(field(7))
 
-	used, err := checkStructure(b.structure, b.strings, offStruct)
+	used, err := b.counts.structure(b.structure, b.strings, offStruct)
 	if err != nil {
 		return nil, err
 	}
@@ -145,10 +146,10 @@ func notDTB(data []byte) error {
 	return fmt.Errorf("%w: it starts with %#08x, a blob starts with %#08x", ErrNotDTB, be32(data), uint32(magic))
 }
 
-// checkStructure walks the tokens of the structure block and returns how many
-// bytes they take, FDT_END included. Offsets in errors are offsets in the file.
-func checkStructure(s, names []byte, at int64) (int, error) {
-	var c counts
+// structure walks the tokens of the structure block, counts what they hold and
+// returns how many bytes they take, FDT_END included. Offsets in errors are
+// offsets in the file.
+func (c *counts) structure(s, names []byte, at int64) (int, error) {
 	// Properties come before child nodes: libfdt and the kernel do not see
 	// those that come after, so what they say cannot be what was meant.
 	var hasChild [MaxDepth + 1]bool
@@ -181,6 +182,7 @@ func checkStructure(s, names []byte, at int64) (int, error) {
 					return 0, bad(start, "node %q: %s", name, msg)
 				}
 				hasChild[depth] = true
+				c.labels += end
 			}
 			depth++
 			if err := c.node(depth); err != nil {
@@ -221,6 +223,7 @@ func checkStructure(s, names []byte, at int64) (int, error) {
 			if err := c.prop(end); err != nil {
 				return 0, fmt.Errorf("%w, at offset %#x", err, at+int64(start))
 			}
+			c.values += int(size)
 			pos = align4(pos + int(size))
 		case tokNop:
 		case tokLast:

@@ -6,8 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-
-	"github.com/u-root/u-root/pkg/dt"
+	"strings"
 )
 
 // Parse reads a flattened device tree. Padding, FDT_NOP and bytes after the
@@ -18,103 +17,155 @@ func Parse(data []byte) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := dt.ReadFDT(bytes.NewReader(b.canonical()))
-	if err != nil {
-		// The guard passes nothing the reader refuses; the fuzz target
-		// would show it.
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	t := &Tree{Root: fromDT(raw.RootNode), BootCPU: raw.Header.BootCpuidPhys}
-	// Some firmware names the root. Nothing looks at that name.
-	t.Root.Name = ""
-	for _, r := range raw.ReserveEntries {
-		t.Reserve = append(t.Reserve, Reserve{Base: r.Address, Size: r.Size})
+	t := &Tree{Root: b.root(), BootCPU: b.bootCPU}
+	for r := b.reserve; len(r) > 16; r = r[16:] { // the last one ends the list
+		t.Reserve = append(t.Reserve, Reserve{Base: binary.BigEndian.Uint64(r), Size: binary.BigEndian.Uint64(r[8:])})
 	}
 	return t, nil
 }
 
-// canonical puts the guarded blocks into the one shape the reader of pkg/dt
-// handles in every case: blocks in the usual order, nothing after FDT_END, and
-// a byte behind the strings block, without which a tree that has no property
-// at all reads as end of file.
-func (b *blocks) canonical() []byte {
-	const reserveAt = headerSize
-	structAt := reserveAt + len(b.reserve)
-	stringsAt := structAt + len(b.structure)
-	end := stringsAt + len(b.strings)
-	out := make([]byte, 0, end+1)
-	for _, v := range []uint32{
-		magic, uint32(end), uint32(structAt), uint32(stringsAt), reserveAt,
-		17, 16, b.bootCPU, uint32(len(b.strings)), uint32(len(b.structure)),
-	} {
-		out = binary.BigEndian.AppendUint32(out, v)
-	}
-	out = append(out, b.reserve...)
-	out = append(out, b.structure...)
-	out = append(out, b.strings...)
-	return append(out, 0)
+// slab hands out pieces of one allocation. A piece cannot grow into the next.
+type slab[T any] []T
+
+func (s *slab[T]) take(n int) []T {
+	piece := (*s)[:n:n]
+	*s = (*s)[n:]
+	return piece
 }
 
-func fromDT(n *dt.Node) *Node {
-	out := &Node{Name: n.Name}
-	if len(n.Properties) > 0 {
-		out.Props = make([]Prop, len(n.Properties))
-		for i, p := range n.Properties {
-			out.Props[i] = Prop{Name: p.Name}
-			if len(p.Value) > 0 {
-				out.Props[i].Value = p.Value
+// root builds the tree of a guarded blob. The guard has proven every offset
+// and counted everything, so this allocates a few slabs and checks nothing.
+func (b *blocks) root() *Node {
+	var (
+		nodes  = make([]Node, 0, b.counts.nodes)
+		props  = make([]Prop, 0, b.counts.props)
+		kids   = make(slab[*Node], b.counts.nodes)
+		values = make(slab[byte], b.counts.values)
+		labels strings.Builder // of the nodes
+		names  = string(b.strings)
+
+		open    []*Node // the nodes from the root to here
+		first   []int   // for each of them, where its children start in pending
+		pending []*Node // children of open nodes
+		started int     // where the properties of the innermost node start
+	)
+	labels.Grow(b.counts.labels)
+	// The properties of a node stand before its first child, so they are known
+	// when the next node begins or this one ends.
+	closeProps := func() {
+		if n := len(props); n > started {
+			open[len(open)-1].Props = props[started:n:n]
+		}
+		started = len(props)
+	}
+	for s, pos := b.structure, 0; ; {
+		token := be32(s[pos:])
+		pos += 4
+		switch token {
+		case tokBegin:
+			end := bytes.IndexByte(s[pos:], 0)
+			nodes = append(nodes, Node{})
+			n := &nodes[len(nodes)-1]
+			// Some firmware names the root. Nothing looks at that name.
+			if len(open) > 0 {
+				closeProps()
+				at := labels.Len()
+				labels.Write(s[pos : pos+end])
+				n.Name = labels.String()[at:]
 			}
+			open, first = append(open, n), append(first, len(pending))
+			pos = align4(pos + end + 1)
+		case tokEnd:
+			closeProps()
+			last := len(open) - 1
+			n, at := open[last], first[last]
+			if len(pending) > at {
+				n.Children = kids.take(len(pending) - at)
+				copy(n.Children, pending[at:])
+			}
+			open, first, pending = open[:last], first[:last], append(pending[:at], n)
+		case tokProp:
+			size, name := int(be32(s[pos:])), names[be32(s[pos+4:]):]
+			pos += 8
+			p := Prop{Name: name[:strings.IndexByte(name, 0)]}
+			if size > 0 {
+				p.Value = values.take(size)
+				copy(p.Value, s[pos:])
+			}
+			props = append(props, p)
+			pos = align4(pos + size)
+		case tokLast:
+			return pending[0]
 		}
 	}
-	if len(n.Children) > 0 {
-		out.Children = make([]*Node, len(n.Children))
-		for i, c := range n.Children {
-			out.Children[i] = fromDT(c)
-		}
-	}
-	return out
 }
 
 // Marshal writes a flattened device tree of version 17, without padding. The
 // same tree gives the same bytes.
 func (t *Tree) Marshal() ([]byte, error) {
-	if err := t.Check(); err != nil {
+	c, err := t.check()
+	if err != nil {
 		return nil, err
 	}
-	raw := &dt.FDT{
-		Header: dt.Header{
-			Magic: dt.Magic, Version: 17, LastCompVersion: 16,
-			BootCpuidPhys: t.BootCPU,
-		},
-		ReserveEntries: make([]dt.ReserveEntry, 0, len(t.Reserve)),
-		RootNode:       toDT(t.Root),
+	const reserveAt = headerSize
+	structAt := reserveAt + 16*(len(t.Reserve)+1)
+	w := writer{
+		out:     make([]byte, structAt, int64(structAt)+c.bytes+4+c.names+int64(c.props)),
+		offsets: make(map[string]uint32),
 	}
-	for _, r := range t.Reserve {
-		raw.ReserveEntries = append(raw.ReserveEntries, dt.ReserveEntry{Address: r.Base, Size: r.Size})
+	w.node(t.Root)
+	w.word(tokLast)
+	stringsAt := len(w.out)
+	w.out = append(w.out, w.strings...)
+	if len(w.out) > MaxSize {
+		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(w.out), MaxSize)
 	}
-	var buf bytes.Buffer
-	if _, err := raw.Write(&buf); err != nil {
-		return nil, fmt.Errorf("write device tree: %w", err)
+	for i, v := range []uint32{
+		magic, uint32(len(w.out)), uint32(structAt), uint32(stringsAt), reserveAt,
+		17, 16, t.BootCPU, uint32(len(w.strings)), uint32(stringsAt - structAt),
+	} {
+		binary.BigEndian.PutUint32(w.out[4*i:], v)
 	}
-	if buf.Len() > MaxSize {
-		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, buf.Len(), MaxSize)
+	for i, r := range t.Reserve {
+		binary.BigEndian.PutUint64(w.out[reserveAt+16*i:], r.Base)
+		binary.BigEndian.PutUint64(w.out[reserveAt+16*i+8:], r.Size)
 	}
-	return buf.Bytes(), nil
+	return w.out, nil
 }
 
-func toDT(n *Node) *dt.Node {
-	out := &dt.Node{Name: n.Name}
-	if len(n.Props) > 0 {
-		out.Properties = make([]dt.Property, len(n.Props))
-		for i, p := range n.Props {
-			out.Properties[i] = dt.Property{Name: p.Name, Value: p.Value}
+// writer flattens nodes into the structure block and collects the names of
+// their properties, each once, for the strings block.
+type writer struct {
+	out     []byte
+	strings []byte
+	offsets map[string]uint32
+}
+
+func (w *writer) word(v uint32) { w.out = binary.BigEndian.AppendUint32(w.out, v) }
+
+// pad fills up to the next whole word.
+func (w *writer) pad() { w.out = append(w.out, 0, 0, 0)[:align4(len(w.out))] }
+
+func (w *writer) node(n *Node) {
+	w.word(tokBegin)
+	w.out = append(append(w.out, n.Name...), 0)
+	w.pad()
+	for i := range n.Props {
+		p := &n.Props[i]
+		at, ok := w.offsets[p.Name]
+		if !ok {
+			at = uint32(len(w.strings))
+			w.offsets[p.Name] = at
+			w.strings = append(append(w.strings, p.Name...), 0)
 		}
+		w.word(tokProp)
+		w.word(uint32(len(p.Value)))
+		w.word(at)
+		w.out = append(w.out, p.Value...)
+		w.pad()
 	}
-	if len(n.Children) > 0 {
-		out.Children = make([]*dt.Node, len(n.Children))
-		for i, c := range n.Children {
-			out.Children[i] = toDT(c)
-		}
+	for _, c := range n.Children {
+		w.node(c)
 	}
-	return out
+	w.word(tokEnd)
 }

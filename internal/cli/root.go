@@ -6,6 +6,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -163,6 +164,7 @@ var linkedVersion string
 // readFile reads a whole file of at most limit bytes. "-" is standard input.
 func readFile(env *Env, name string, limit int64) ([]byte, error) {
 	var r io.Reader = env.Stdin
+	var data bytes.Buffer
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
@@ -170,15 +172,17 @@ func readFile(env *Env, name string, limit int64) ([]byte, error) {
 		}
 		defer f.Close()
 		r = f
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			data.Grow(int(min(info.Size(), limit)) + bytes.MinRead)
+		}
 	}
-	data, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err != nil {
+	if _, err := data.ReadFrom(io.LimitReader(r, limit+1)); err != nil {
 		return nil, usagef("%s: %v", name, reason(err))
 	}
-	if int64(len(data)) > limit {
+	if int64(data.Len()) > limit {
 		return nil, usagef("%s: larger than %d MiB", name, limit>>20)
 	}
-	return data, nil
+	return data.Bytes(), nil
 }
 
 // reason drops the operation and the path that os errors repeat.

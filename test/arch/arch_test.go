@@ -51,7 +51,6 @@ var layers = [][]string{
 // only names the packages that may import a dependency, so that a heavy or an
 // unsafe one stays behind one door. Tests of the module count as well.
 var only = map[string][]string{
-	"github.com/u-root/u-root/pkg/dt":   {"heapcfg/fdt"},
 	"github.com/u-root/u-root/pkg/cpio": {"internal/vmtest"},
 	"golang.org/x/sys/unix":             {"dmaheap", "internal/sysinfo"},
 	"github.com/spf13/cobra":            {"internal/cli"},

@@ -16,18 +16,14 @@ HEAPCTL_SITE_METHOD = local
 HEAPCTL_LICENSE = \
 	MIT, \
 	Apache-2.0 (cobra), \
-	BSD-3-Clause (lz4, pflag, u-root, uio, x/exp, x/sys), \
+	BSD-3-Clause (pflag, x/sys), \
 	MIT and Apache-2.0 (yaml.v3)
 # Now, since the infrastructure adds its own remark to that of the target.
 HOST_HEAPCTL_LICENSE := $(HEAPCTL_LICENSE)
 HEAPCTL_LICENSE_FILES = \
 	LICENSE \
-	vendor/github.com/pierrec/lz4/v4/LICENSE \
 	vendor/github.com/spf13/cobra/LICENSE.txt \
 	vendor/github.com/spf13/pflag/LICENSE \
-	vendor/github.com/u-root/u-root/LICENSE \
-	vendor/github.com/u-root/uio/LICENSE \
-	vendor/golang.org/x/exp/LICENSE \
 	vendor/golang.org/x/sys/LICENSE \
 	vendor/gopkg.in/yaml.v3/LICENSE \
 	vendor/gopkg.in/yaml.v3/NOTICE
