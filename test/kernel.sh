@@ -5,16 +5,19 @@
 # the path of the result.
 #
 # usage: test/kernel.sh [--arch ARCH] [--config FILE]... [--debug]
-#                       [--keep-going] [--cached] [image|selftest|line]
+#                       [--with NAME]... [--keep-going] [--cached]
+#                       [image|selftest|line]
 #
-#   image         arch/arm64/boot/Image with kernel-patches/ (default)
+#   image         what QEMU boots, with kernel-patches/ (default)
 #   selftest      the kernel's own tools/testing/selftests/dmabuf-heaps, static
 #   line          nothing: print which line of kernels it is, such as 6.12
-#   --arch A      architecture, as Go calls it: arm64
+#   --arch A      architecture, as Go calls it: arm64 (default), arm, riscv64
 #   --config F    merge fragment F as well, and fail unless the kernel obeys it
 #   --keep-going  only warn when it does not, or when the series names a patch
 #                 that is not there
-#   --debug       KASAN, lockdep and friends (kernel-patches/configs/debug.config)
+#   --with NAME   kernel-patches/configs/NAME.config as well; in an object
+#                 directory of its own, so for options that rebuild everything
+#   --debug       --with debug: KASAN, lockdep and friends
 #   --cached      build nothing: fail unless the result is there already
 #
 # environment:
@@ -23,7 +26,7 @@
 #   KERNEL_SRC            a kernel tree to use instead of Debian's linux-source-$V;
 #                         it is only read
 #   DMAHEAP_PATCHES       directory of patches instead of kernel-patches/$V, or "none"
-#   DMAHEAP_BASE_CONFIG   fragment instead of kernel-patches/configs/arm64-virt.config
+#   DMAHEAP_BASE_CONFIG   fragment instead of kernel-patches/configs/ARCH-virt.config
 #   XDG_CACHE_HOME        results live in dmaheap/ below it (default ~/.cache)
 #   JOBS                  parallel compilers (default: one per processor)
 #
@@ -51,7 +54,7 @@ fail() {
 }
 
 fragments=()
-debug=
+flavours=()
 keep_going=
 cached=
 what=image
@@ -69,7 +72,12 @@ while [ $# -gt 0 ]; do
 		arch=$2
 		shift
 		;;
-	--debug) debug=yes ;;
+	--debug) flavours+=(debug) ;;
+	--with)
+		[ $# -ge 2 ] || fail 2 "--with needs a name"
+		flavours+=("$2")
+		shift
+		;;
 	--keep-going) keep_going=yes ;;
 	--cached) cached=yes ;;
 	image | selftest | line) what=$1 ;;
@@ -85,7 +93,20 @@ arm64)
 	karch=arm64
 	target=aarch64-linux-gnu-
 	image=Image
-	arch_config=arm64-virt.config
+	arch_configs=(arm64-virt.config)
+	;;
+# The others say only what differs.
+arm)
+	karch=arm
+	target=arm-linux-gnueabihf-
+	image=zImage
+	arch_configs=(arm64-virt.config arm-virt.config)
+	;;
+riscv64)
+	karch=riscv
+	target=riscv64-linux-gnu-
+	image=Image
+	arch_configs=(arm64-virt.config riscv64-virt.config)
 	;;
 *) fail 2 "no machine of architecture '$arch'" ;;
 esac
@@ -178,7 +199,7 @@ if [ "$what" = line ]; then
 	exit 0
 fi
 
-[ -n "$cached" ] || "$here/setup.sh" kernel
+[ -n "$cached" ] || "$here/setup.sh" --arch "$arch" kernel
 
 if [ -n "${KERNEL_SRC:-}" ]; then
 	# Size and time of every file: any edit of the tree is another kernel.
@@ -227,12 +248,14 @@ fi
 
 # --- which configuration and compiler ---------------------------------------
 
-base_config=${DMAHEAP_BASE_CONFIG:-$top/kernel-patches/configs/$arch_config}
-configs=("$base_config")
+configs=("${arch_configs[@]/#/$top/kernel-patches/configs/}")
+[ -z "${DMAHEAP_BASE_CONFIG:-}" ] || configs=("$DMAHEAP_BASE_CONFIG")
 flavour=plain
-if [ -n "$debug" ]; then
-	configs+=("$top/kernel-patches/configs/debug.config")
-	flavour=debug
+if [ ${#flavours[@]} -gt 0 ]; then
+	flavour=$(IFS=- && echo "${flavours[*]}")
+	for f in "${flavours[@]}"; do
+		configs+=("$top/kernel-patches/configs/$f.config")
+	done
 fi
 for c in "${configs[@]}"; do
 	[ -r "$c" ] || fail 2 "cannot read the config fragment $c"
@@ -323,7 +346,7 @@ if [ ! -d "$pristine" ]; then
 				fail 3 "could not copy $KERNEL_SRC to $tmp"
 			# A tree that was built in place cannot be built out of place.
 			if [ -e "$tmp/.config" ] || [ -d "$tmp/include/config" ]; then
-				make -s -C "$tmp" ARCH=arm64 mrproper >&2 || fail 3 "make mrproper failed in the copy of $KERNEL_SRC"
+				make -s -C "$tmp" "ARCH=$karch" mrproper >&2 || fail 3 "make mrproper failed in the copy of $KERNEL_SRC"
 			fi
 		else
 			say "unpacking $tarball"
@@ -441,7 +464,7 @@ label="kernel $version"
 total=0
 if [ ! -e "$obj/vmlinux" ]; then
 	# The first run has only an estimate to go by.
-	total=$(cat "$cache/build/objects-$flavour" 2>/dev/null || echo 1000)
+	total=$(cat "$cache/build/objects-$arch-$flavour" 2>/dev/null || echo 1000)
 	first=yes
 fi
 
@@ -458,7 +481,7 @@ check_config "$obj/.config"
 run_logged "$label, ${#patches[@]} patch(es)" "$work/build.log" "$total" \
 	make -C "$src" "O=$obj" "-j$jobs" "$image"
 [ -z "${first:-}" ] ||
-	grep -cE '^  (CC|AS|LD|AR|HOSTCC|HOSTLD) ' "$work/build.log" >"$cache/build/objects-$flavour"
+	grep -cE '^  (CC|AS|LD|AR|HOSTCC|HOSTLD) ' "$work/build.log" >"$cache/build/objects-$arch-$flavour"
 
 tmp=$cache/kernel/.$V-$arch-$flavour-$key.partial
 rm -rf "$tmp"

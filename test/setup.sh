@@ -4,10 +4,10 @@
 # setup.sh - install the Debian packages a make target needs, and only those
 # that are missing.
 #
-# usage: test/setup.sh [boot] [kernel] [check]
+# usage: test/setup.sh [--arch ARCH] [boot] [kernel] [check]
 #
-#   boot    read device trees and start virtual machines
-#   kernel  build the kernel; its source package only for the default line
+#   boot    read device trees and start virtual machines of ARCH, arm64 by default
+#   kernel  build its kernel; the source package only for the default line
 #   check   what `make check` runs beside Go
 #
 # It is silent when nothing is missing. Without root and without a sudo that
@@ -16,6 +16,21 @@ set -euo pipefail
 
 here=$(dirname "$0")
 missing=()
+
+arch=arm64
+if [ "${1:-}" = --arch ]; then
+	arch=${2:-}
+	shift 2
+fi
+case $arch in
+arm64) qemu=qemu-system-aarch64 qemu_package=qemu-system-arm cross=aarch64-linux-gnu libc=arm64 ;;
+arm) qemu=qemu-system-arm qemu_package=qemu-system-arm cross=arm-linux-gnueabihf libc=armhf ;;
+riscv64) qemu=qemu-system-riscv64 qemu_package=qemu-system-misc cross=riscv64-linux-gnu libc=riscv64 ;;
+*)
+	echo "setup: no machine of architecture '$arch' (arm64, arm or riscv64)" >&2
+	exit 2
+	;;
+esac
 
 # What counts is that the tool is there, not which package brought it.
 need_command() {
@@ -32,14 +47,14 @@ for group in "$@"; do
 	boot)
 		need_command dtc device-tree-compiler
 		need_command fdtoverlay device-tree-compiler
-		need_command qemu-system-aarch64 qemu-system-arm
+		need_command "$qemu" "$qemu_package"
 		;;
 	kernel)
 		need_command gcc gcc
 		need_file /usr/include/stdio.h libc6-dev
-		need_command aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+		need_command "$cross-gcc" "gcc-$cross"
 		# The selftest is linked statically against the target's libc.
-		need_file /usr/aarch64-linux-gnu/lib/libc.a libc6-dev-arm64-cross
+		need_file "/usr/$cross/lib/libc.a" "libc6-dev-$libc-cross"
 		need_command make make
 		need_command flex flex
 		need_command bison bison
