@@ -139,6 +139,23 @@ func (b *Buffer) End(access Access) error { return b.sync(access, syncEnd) }
 // not a render node, takes the device's mastership for that moment.
 func (b *Buffer) ImportDRM(path string) error { return b.importDRM(path) }
 
+// ImportV4L2 has a video device, such as /dev/video0, import the buffer and let
+// go of it before anything streams; its format stays as it is. The buffer must
+// be as large as [V4L2FrameSize] says. It wraps ErrBusy while another program
+// has the device, and ErrUnsupported where it imports nothing.
+func (b *Buffer) ImportV4L2(path string) error { return b.importV4L2(path) }
+
+// V4L2FrameSize returns how many bytes a buffer needs for a frame, or the
+// largest plane of one, in the format a video device has now. A codec that was
+// not set up yet answers 0.
+func V4L2FrameSize(path string) (uint64, error) { return v4l2FrameSize(path) }
+
+// FromMemory makes a buffer of ordinary memory through /dev/udmabuf: whole
+// pages from anywhere, which a device without an IOMMU cannot use. Programs
+// take it where no heap is to be had; it wraps ErrUnsupported on kernels
+// without CONFIG_UDMABUF.
+func FromMemory(size uint64) (*Buffer, error) { return fromMemory(size) }
+
 // Close gives up the descriptor. The memory returns to the heap when nothing
 // else holds the buffer: no exported descriptor, mapping or device.
 func (b *Buffer) Close() error { return closeFile(b.file) }

@@ -36,10 +36,14 @@ func (b *Buffer) setName(string) error      { return unsupported(OpSetName, b.he
 func (b *Buffer) name() (string, error)     { return "", unsupported(OpName, b.heap) }
 func (b *Buffer) sync(Access, uint64) error { return unsupported(OpSync, b.heap) }
 func (b *Buffer) importDRM(string) error    { return unsupported(OpImport, b.heap) }
+func (b *Buffer) importV4L2(string) error   { return unsupported(OpImport, b.heap) }
 func (b *Buffer) probe(Feature) error       { return unsupported(OpProbe, b.heap) }
 func (b *Buffer) mapRange(_, _ uint64, _ Access) (*Mapping, error) {
 	return nil, unsupported(OpMap, b.heap)
 }
+
+func v4l2FrameSize(string) (uint64, error) { return 0, unsupported(OpImport, "") }
+func fromMemory(uint64) (*Buffer, error)   { return nil, unsupported(OpAlloc, "") }
 
 func allocRequest(uintptr) uint32 { return 0 }
 

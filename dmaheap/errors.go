@@ -27,6 +27,8 @@ var (
 	// ErrUnsupported is returned when this kernel, or this operating system,
 	// does not have what was asked for.
 	ErrUnsupported = errors.New("not supported")
+	// ErrBusy is returned when another program has the device.
+	ErrBusy = errors.New("in use by another program")
 	// ErrClosed is returned for a heap, buffer or mapping used after Close.
 	ErrClosed = errors.New("already closed")
 )

@@ -60,9 +60,6 @@ type run struct {
 	layout *heapcfg.Layout // of the live tree; nil if it cannot be read
 }
 
-// A Def describes a check: its id is a promise, its title is for people.
-type Def struct{ ID, Title string }
-
 // A check is one row of the tables: what it needs decides when it is skipped.
 type check struct {
 	Def
@@ -129,61 +126,6 @@ func (o *outcome) advise(format string, args ...any) *outcome {
 func (o *outcome) measure(name string, value float64, unit string) *outcome {
 	o.measured = append(o.measured, report.Measurement{Name: name, Value: value, Unit: unit})
 	return o
-}
-
-// The checks of the board, in the order of the run. Their functions are
-// methods of run.
-var (
-	defSupported  = Def{"heaps-supported", "the kernel has DMA-BUF heaps"}
-	defTree       = Def{"tree-matches", "the kernel was booted with the device tree that was meant"}
-	defUnexpected = Def{"heap-unexpected", "there is no heap that nobody asked for"}
-	defRules      = Def{"tree-rules", "the live device tree breaks no rule of the compiler"}
-	defPresent    = Def{"heap-present", "the heap exists under its name"}
-)
-
-// heapChecks returns the checks of one heap that is there, in the order of the
-// run. What tells most about why the rest may fail comes first.
-func heapChecks() []check {
-	return []check{
-		{Def{"heap-mode", "the device node has the mode that was meant"}, needNode, (*target).mode},
-		{Def{"heap-owner", "the device node has the owner that was meant"}, needNode, (*target).owner},
-		{Def{"heap-group", "the device node has the group that was meant"}, needNode, (*target).group},
-		{Def{"heap-link", "the short name leads to the heap"}, needNode, (*target).link},
-		{Def{"heap-access", "the caller may open the heap"}, needNode, (*target).access},
-		{Def{"heap-size", "the heap has the size that was meant"}, needNode, (*target).size},
-		{Def{"heap-place", "the heap lies where it was meant to, in reserved memory"}, needNode, (*target).place},
-		{Def{"heap-free", "the heap is not held or fragmented by others"}, needNode, (*target).free},
-		{Def{"alloc-page", "the smallest allocation is one page"}, needOpen, (*target).allocPage},
-		{Def{"alloc-sizes", "allocation from one page up to the share of this run"}, needOpen, (*target).allocSizes},
-		{Def{"bad-args", "wrong arguments are refused"}, needOpen, (*target).badArgs},
-		{Def{"struct-size", "programs built from older and newer headers work"}, needOpen, (*target).structSize},
-		{Def{"mmap-refused", "device-only memory cannot be mapped"}, needOpen, (*target).mmapRefused},
-		{Def{"zeroed", "new buffers hold no old bytes"}, needMap, (*target).zeroed},
-		{Def{"write-read", "what is written is read back through another mapping"}, needMap, (*target).writeRead},
-		{Def{"place-pages", "the pages of a buffer are contiguous and inside the region"}, needMap, (*target).placePages},
-		{Def{"mmap-partial", "mapping with offset and partial length"}, needMap, (*target).mmapPartial},
-		{Def{"mmap-beyond", "mapping past the end is refused"}, needMap, (*target).mmapBeyond},
-		{Def{"mmap-readonly", "a read-only buffer cannot be mapped for writing"}, needMap, (*target).mmapReadOnly},
-		{Def{"sync", "CPU access begins and ends, and wrong flags are refused"}, needMap, (*target).sync},
-		{Def{"zeroed-reuse", "memory is zeroed before it is used again"}, needMap, (*target).zeroedReuse},
-		{Def{"zeroed-process", "memory of a program that died is zeroed before another gets it"}, needMap, (*target).zeroedProcess},
-		{Def{"exporter-death", "a buffer outlives the program that allocated it"}, needMap, (*target).exporterDeath},
-		{Def{"no-alias", "no two live buffers share a byte"}, needMap, (*target).noAlias},
-		{Def{"fd-pass", "a buffer survives being passed on and its first owner closing it"}, needOpen, (*target).fdPass},
-		{Def{"import-drm", "which display and render devices can import from the heap (--import)"}, needOpen, (*target).importDRM},
-		{Def{"alloc-largest", "one buffer as large as the region allows"}, needWhole, (*target).allocLargest},
-		{Def{"alloc-exhaust", "exhaustion gives ENOMEM, and everything comes back"}, needWhole, (*target).allocExhaust},
-		{Def{"fd-leak", "no descriptor was left open"}, needOpen, (*target).fdLeak},
-	}
-}
-
-// Defs returns all checks in the order of a run, for help and documentation.
-func Defs() []Def {
-	out := []Def{defSupported, defTree, defRules, defPresent}
-	for _, c := range heapChecks() {
-		out = append(out, c.Def)
-	}
-	return append(out, defUnexpected)
 }
 
 // ErrNoSuchHeap is returned when Options name a heap that is neither expected
@@ -406,7 +348,7 @@ func (t *target) applies(c check) bool {
 		return t.exp.Kind != heapcfg.System
 	case "mmap-refused":
 		return deviceOnly
-	case "import-drm":
+	case "import-drm", "import-v4l2":
 		return t.o.Import
 	case "place-pages":
 		return t.exp.Kind != heapcfg.System && !deviceOnly

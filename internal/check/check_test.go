@@ -143,7 +143,7 @@ func TestHealthyBoard(t *testing.T) {
 			ran[x.ID] = true
 		}
 		for _, d := range Defs() {
-			if !ran[d.ID] && d.ID != "mmap-refused" && d.ID != "import-drm" {
+			if !ran[d.ID] && d.ID != "mmap-refused" && !strings.HasPrefix(d.ID, "import-") {
 				t.Errorf("full %v: the check %s did not run", full, d.ID)
 			}
 		}
@@ -654,6 +654,61 @@ func TestImport(t *testing.T) {
 	}
 }
 
+// A camera that refuses: is it the heap, or would it refuse everybody.
+func TestImportV4L2(t *testing.T) {
+	const camera, codec = "/dev/video0", "/dev/video11"
+	fault := &dmaheap.Error{Op: dmaheap.OpImport, Err: syscall.EFAULT}
+	refuses := map[string]error{camera: fault, codec: fault}
+	for _, tt := range []struct {
+		name   string
+		f      faults
+		o      Options
+		want   report.Status
+		says   string
+		advice string
+	}{
+		{name: "both", want: report.Pass, says: "can import: video0 (uvcvideo), video11 (venus, behind an IOMMU)"},
+		{name: "one", f: faults{importErr: map[string]error{codec: fault}}, want: report.Pass, says: "can import: video0 (uvcvideo); cannot: video11 (venus, behind an IOMMU): bad address (memory from /dev/udmabuf it takes)"},
+		{name: "heap refused", f: faults{importErr: refuses}, want: report.Warn, says: "no device can import from this heap", advice: "it is this heap that it refuses"},
+		{name: "all refused", f: faults{importErr: refuses, referenceErr: fault}, want: report.Warn, says: "memory from /dev/udmabuf as well", advice: "below 4GiB"},
+		{name: "nothing to compare", f: faults{importErr: refuses, noReference: true}, want: report.Warn, says: "bad address", advice: "below 4GiB"},
+		{name: "busy", f: faults{importErr: map[string]error{camera: &dmaheap.Error{Kind: dmaheap.ErrBusy}, codec: &dmaheap.Error{Kind: dmaheap.ErrUnsupported}}},
+			want: report.Skip, says: "video0 (uvcvideo): in use by another program", advice: "no other program"},
+		{name: "no DMABUF", f: faults{importErr: map[string]error{camera: &dmaheap.Error{Kind: dmaheap.ErrUnsupported}, codec: &dmaheap.Error{Kind: dmaheap.ErrUnsupported}}},
+			want: report.Skip, says: "imports nothing"},
+		{name: "large frames", f: faults{frame: videoSize / 2}, want: report.Skip, says: "its frame of 1MiB is more than a quick run takes, use --full"},
+		{name: "large frames, full", f: faults{frame: videoSize / 2}, o: Options{Full: true}, want: report.Pass, says: "can import"},
+		{name: "frames that no buffer holds", f: faults{frame: 2 * videoSize}, o: Options{Full: true}, want: report.Skip, says: "the heap has no buffer of 4MiB for its frame"},
+	} {
+		m := videoBoard()
+		for node, driver := range map[string]string{"video0": "uvcvideo", "video11": "venus"} {
+			m.Device("dev/"+node, 0o660, sysinfo.Owner{})
+			m.File("sys/class/video4linux/"+node+"/name", node)
+			m.Link("sys/class/video4linux/"+node+"/device/driver", "../../bus/platform/drivers/"+driver)
+		}
+		m.File("sys/class/video4linux/v4l-subdev0/name", "sensor")
+		m.Link("sys/class/video4linux/video11/device/iommu_group", "../../iommu_groups/3")
+		if tt.f.frame == 0 {
+			tt.f.frame = 100_000
+		}
+		tt.o.Import = true
+		r := setup{fs: m, dev: newFakeKernel(videoSize, tt.f), o: tt.o}.run(t)
+		found := false
+		for _, x := range r.Results {
+			if x.ID != "import-v4l2" {
+				continue
+			}
+			found = true
+			if x.Status != tt.want || !strings.Contains(x.Message, tt.says) || !strings.Contains(x.Advice, tt.advice) {
+				t.Errorf("%s: %s %s\n%s\nwant %s with %q, advice with %q", tt.name, x.Status, x.Message, x.Advice, tt.want, tt.says, tt.advice)
+			}
+		}
+		if !found {
+			t.Errorf("%s: import-v4l2 did not run", tt.name)
+		}
+	}
+}
+
 func TestUnknownHeapOption(t *testing.T) {
 	b := sysinfo.New(videoBoard(), sysinfo.Options{Live: true, PageSize: 4096})
 	_, err := Run(context.Background(), b, newFakeKernel(videoSize, faults{}), videoLock(), Options{Heaps: []string{"vidoe"}},
@@ -666,9 +721,9 @@ func TestUnknownHeapOption(t *testing.T) {
 // Ids are a promise to scripts, so they are unique and of one shape.
 func TestDefs(t *testing.T) {
 	seen := map[string]bool{}
-	for _, d := range Defs() {
-		if seen[d.ID] || d.Title == "" || strings.Trim(d.ID, "abcdefghijklmnopqrstuvwxyz-") != "" {
-			t.Errorf("check %+v: the id must be unique and kebab-case, the title not empty", d)
+	for _, d := range AllDefs() {
+		if seen[d.ID] || d.Title == "" || !strings.HasSuffix(d.Does, ".") || !strings.HasSuffix(d.Means, ".") || strings.Trim(d.ID, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			t.Errorf("check %+v: the id must be unique and kebab-case, the texts not empty", d)
 		}
 		seen[d.ID] = true
 	}

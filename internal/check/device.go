@@ -28,6 +28,10 @@ type Device interface {
 	// of the seed and die. It returns the buffer, which outlived it, or nil
 	// on a kernel that cannot pass one on.
 	Child(heap string, size, seed uint64) (Buffer, error)
+	// FrameSize returns the bytes of a frame of a video device.
+	FrameSize(path string) (uint64, error)
+	// Reference returns a buffer of ordinary memory, which no heap gave.
+	Reference(size uint64) (Buffer, error)
 }
 
 // A Heap is an open heap.
@@ -51,6 +55,8 @@ type Buffer interface {
 	Pass() (Buffer, error)
 	// ImportDRM has a device below /dev/dri import the buffer for a moment.
 	ImportDRM(path string) error
+	// ImportV4L2 has a video device import it.
+	ImportV4L2(path string) error
 	// Dup returns the buffer behind a second descriptor.
 	Dup() (Buffer, error)
 	Close() error
@@ -87,6 +93,18 @@ func (Kernel) OpenFiles() (int, error) {
 	defer d.Close()
 	names, err := d.Readdirnames(-1)
 	return len(names) - 1, err
+}
+
+// FrameSize asks a video device.
+func (Kernel) FrameSize(path string) (uint64, error) { return dmaheap.V4L2FrameSize(path) }
+
+// Reference makes a buffer through /dev/udmabuf.
+func (Kernel) Reference(size uint64) (Buffer, error) {
+	b, err := dmaheap.FromMemory(size)
+	if err != nil {
+		return nil, err
+	}
+	return kernelBuffer{b}, nil
 }
 
 // errHidden is returned by Physical where a kernel, or the caller's rights, do

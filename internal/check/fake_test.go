@@ -41,6 +41,9 @@ type faults struct {
 	hidden       bool // the page frames are not to be seen
 	scattered    bool // pages do not follow each other
 	importErr    map[string]error
+	noReference  bool  // no /dev/udmabuf
+	referenceErr error // what importers say to ordinary memory
+	frame        uint64
 }
 
 // fakeKernel is a Device whose heap has its memory in a slice.
@@ -106,6 +109,17 @@ func (k *fakeKernel) Child(heap string, size, seed uint64) (Buffer, error) {
 		return nil, nil
 	}
 	return b.Dup()
+}
+
+func (k *fakeKernel) FrameSize(path string) (uint64, error) { return k.f.frame, nil }
+
+func (k *fakeKernel) Reference(size uint64) (Buffer, error) {
+	if k.f.noReference {
+		return nil, &dmaheap.Error{Op: dmaheap.OpAlloc, Kind: dmaheap.ErrUnsupported}
+	}
+	k.files++
+	refs := 2 // it is not the heap's to free
+	return &fakeBuffer{k: k, data: make([]byte, size), refs: &refs, reference: true}, nil
 }
 
 type fakeHeap struct{ k *fakeKernel }
@@ -219,6 +233,8 @@ type fakeBuffer struct {
 	off  uint64
 	mode dmaheap.Access
 	refs *int
+	// reference marks a buffer that is not of the heap.
+	reference bool
 }
 
 func (b *fakeBuffer) Size() uint64 { return uint64(len(b.data)) }
@@ -305,11 +321,16 @@ func (b *fakeBuffer) Pass() (Buffer, error) {
 }
 
 func (b *fakeBuffer) ImportDRM(path string) error {
+	if b.reference {
+		return b.k.f.referenceErr
+	}
 	if err := b.k.f.importErr[path]; err != nil {
 		return err
 	}
 	return nil
 }
+
+func (b *fakeBuffer) ImportV4L2(path string) error { return b.ImportDRM(path) }
 
 type fakeMapping struct {
 	data  []byte

@@ -65,7 +65,7 @@ func (r *run) profiles() {
 		}
 		start := time.Now()
 		p := Profiles()[i]
-		r.put(Def{"profile-" + p.Name, p.About + " finds a heap it can use"}, "", r.profile(p), time.Since(start))
+		r.put(Def{ID: "profile-" + p.Name, Title: p.About + " finds a heap it can use"}, "", r.profile(p), time.Since(start))
 	}
 }
 

@@ -40,11 +40,6 @@ type errStress struct{ what, expected, found, evidence, advice string }
 
 func (e *errStress) Error() string { return e.what }
 
-var (
-	defStress     = Def{"stress-verify", "buffers keep their bytes under parallel allocation, and are zeroed before"}
-	defStressLost = Def{"stress-lost", "everything that was taken came back"}
-)
-
 // RunStress allocates, maps, verifies and frees in parallel. Whatever ends it,
 // the process holds nothing afterwards: memory lives by descriptors, and the
 // kernel takes those of a killed process back.

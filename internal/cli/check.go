@@ -81,7 +81,7 @@ Exit codes:
 	fl.BoolVar(&f.imports, "import", false, "say which display and render devices can import from each heap")
 	fl.StringVar(&f.root, "root", "/", "examine a copy of a board's files below this directory; memory is not tested then")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "show also what was read without trouble")
-	fl.BoolVar(&f.list, "list-checks", false, "list the checks and what each is about")
+	fl.BoolVar(&f.list, "list-checks", false, "list the checks and what each is about; \"heapctl explain CHECK\" says more")
 	fl.StringVar(&f.hold, "hold", "", "")
 	_ = fl.MarkHidden("hold") // how a check starts the program whose death it watches
 	c.MarkFlagsMutuallyExclusive("full", "quick")
@@ -96,10 +96,7 @@ func (f *checkFlags) run(ctx context.Context, env *Env, args []string) error {
 		return nil
 	}
 	if f.list {
-		for _, d := range check.Defs() {
-			fmt.Fprintf(env.Stdout, "%-18s %s\n", d.ID, d.Title)
-		}
-		return nil
+		return (&explainFlags{checks: true, output: "text"}).run(env, nil)
 	}
 	if !slices.Contains(report.Formats(), f.format) {
 		return usagef("unknown output format %q; use one of %s", f.format, strings.Join(report.Formats(), ", "))

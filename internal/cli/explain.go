@@ -10,19 +10,28 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/internal/check"
 )
 
+type explainFlags struct {
+	all    bool
+	checks bool
+	output string
+}
+
 func newExplain(env *Env) *cobra.Command {
-	var all bool
-	var output string
+	var f explainFlags
 	c := &cobra.Command{
-		Use:   "explain [RULE]",
-		Short: "Say what a rule means, what the kernel does, and the way out",
+		Use:   "explain [RULE or CHECK]",
+		Short: "Say what a rule or a check means, and the way out",
 		Long: `Say what a rule means: what must hold, what the kernel does where it does not,
-the message one would see (or that there is none), and the way out. Without a
-rule, list them all.`,
+the message one would see (or that there is none), and the way out. Of a check
+on the board: what it does, and what a failure means for those who use the
+heap. Without a name, list the rules, or the checks.`,
 		Example: `  heapctl explain
   heapctl explain cma-alignment
+  heapctl explain heap-present
+  heapctl explain --checks
   heapctl explain --all -o markdown > docs/rules.md`,
 		Args: cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -30,47 +39,135 @@ rule, list them all.`,
 			for _, r := range heapcfg.Rules() {
 				ids = append(ids, r.ID+"\t"+r.Title)
 			}
+			for _, d := range check.AllDefs() {
+				ids = append(ids, d.ID+"\t"+d.Title)
+			}
 			return ids, cobra.ShellCompDirectiveNoFileComp
 		},
-		RunE: func(c *cobra.Command, args []string) error {
-			write := explain
-			switch output {
-			case "text":
-			case "markdown":
-				write = explainMarkdown
-			default:
-				return usagef("-o %s: rules are printed as text or markdown", output)
-			}
-			if len(args) == 1 {
-				if all {
-					return usagef("--all and a rule exclude each other")
-				}
-				r, ok := heapcfg.RuleByID(strings.Trim(args[0], "[]"))
-				if !ok {
-					return usagef("there is no rule %q; \"heapctl explain\" lists them", args[0])
-				}
-				write(env.Stdout, r)
-				return nil
-			}
-			if all && output == "markdown" {
-				io.WriteString(env.Stdout, markdownHead)
-			}
-			for i, r := range heapcfg.Rules() {
-				switch {
-				case !all:
-					fmt.Fprintf(env.Stdout, "%-20s  %-7v  %s\n", r.ID, r.Level, r.Title)
-					continue
-				case i > 0:
-					fmt.Fprintln(env.Stdout)
-				}
-				write(env.Stdout, r)
-			}
-			return nil
-		},
+		RunE: func(c *cobra.Command, args []string) error { return f.run(env, args) },
 	}
-	c.Flags().BoolVar(&all, "all", false, "explain every rule")
-	c.Flags().StringVarP(&output, "output", "o", "text", "text or markdown")
+	c.Flags().BoolVar(&f.all, "all", false, "explain every rule, or every check")
+	c.Flags().BoolVar(&f.checks, "checks", false, "the checks of the board instead of the rules")
+	c.Flags().StringVarP(&f.output, "output", "o", "text", "text or markdown")
 	return c
+}
+
+func (f *explainFlags) run(env *Env, args []string) error {
+	if f.output != "text" && f.output != "markdown" {
+		return usagef("-o %s: rules and checks are printed as text or markdown", f.output)
+	}
+	markdown := f.output == "markdown"
+	if len(args) == 1 {
+		if f.all || f.checks {
+			return usagef("a name excludes --all and --checks")
+		}
+		return explainOne(env.Stdout, strings.Trim(args[0], "[]"), markdown)
+	}
+	if f.all && markdown {
+		head := markdownHead
+		if f.checks {
+			head = checksHead
+		}
+		io.WriteString(env.Stdout, head)
+	}
+	if f.checks {
+		for i, d := range check.AllDefs() {
+			if !f.all {
+				fmt.Fprintf(env.Stdout, "%-18s  %s\n", d.ID, d.Title)
+				continue
+			}
+			if i > 0 {
+				fmt.Fprintln(env.Stdout)
+			}
+			explainCheck(env.Stdout, d, markdown)
+		}
+		if f.all && markdown {
+			explainProfiles(env.Stdout)
+		}
+		return nil
+	}
+	for i, r := range heapcfg.Rules() {
+		if !f.all {
+			fmt.Fprintf(env.Stdout, "%-20s  %-7v  %s\n", r.ID, r.Level, r.Title)
+			continue
+		}
+		if i > 0 {
+			fmt.Fprintln(env.Stdout)
+		}
+		explainRule(env.Stdout, r, markdown)
+	}
+	return nil
+}
+
+// explainOne explains the rule or the check of that name; no name is both.
+func explainOne(w io.Writer, id string, markdown bool) error {
+	if r, ok := heapcfg.RuleByID(id); ok {
+		explainRule(w, r, markdown)
+		return nil
+	}
+	if d, ok := check.DefByID(id); ok {
+		explainCheck(w, d, markdown)
+		return nil
+	}
+	return usagef("there is no rule and no check %q; \"heapctl explain\" and \"heapctl explain --checks\" list them", id)
+}
+
+func explainRule(w io.Writer, r heapcfg.Rule, markdown bool) {
+	if markdown {
+		explainMarkdown(w, r)
+		return
+	}
+	explain(w, r)
+}
+
+func explainCheck(w io.Writer, d check.Def, markdown bool) {
+	if markdown {
+		fmt.Fprintf(w, "## %s\n\n%s.\n\n- what is done: %s\n- a failure means: %s\n", d.ID, sentence(d.Title), d.Does, d.Means)
+		return
+	}
+	fmt.Fprintf(w, "%s (check)\n\n%s\n\n", d.ID, wrap(d.Title, ""))
+	fmt.Fprintf(w, "%-10s %s\n", "done", wrap(d.Does, "           "))
+	fmt.Fprintf(w, "%-10s %s\n", "failure", wrap(d.Means, "           "))
+}
+
+// sentence begins with a capital.
+func sentence(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+const checksHead = `<!-- SPDX-License-Identifier: MIT -->
+<!-- Generated by "heapctl explain --checks --all -o markdown". DO NOT EDIT. -->
+# Checks
+
+What heapctl tests on a board, in the order of a run. The first failure is the
+one to look at: what comes after it often follows from it.
+
+A check ends with one of four words. PASS and FAIL are what they say. WARN is
+odd but may be meant, and leaves the exit code alone. SKIP was not tested, with
+its reason; where more rights or memory would have made it a test, heapctl ends
+with 3. A thing that the kernel is new enough to have, and has not, fails.
+
+Exit codes: 0 nothing is wrong, 1 a check failed, 2 wrong usage or a file that
+cannot be read, 3 something could not be tested, 4 this kernel has no heaps.
+
+`
+
+// explainProfiles writes the programs of --profile as a table.
+func explainProfiles(w io.Writer) {
+	fmt.Fprintf(w, `
+## profile-NAME
+
+With --profile NAME: the search of a program for its heap is followed, in the
+order it tries them, with the rights of the caller.
+
+| profile | program | heaps, in order | else |
+|---|---|---|---|
+`)
+	for _, p := range check.Profiles() {
+		heaps := strings.Join(p.Heaps, ", ")
+		if heaps == "" {
+			heaps = "none"
+		}
+		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", p.Name, p.About, heaps, p.Instead)
+	}
 }
 
 func explain(w io.Writer, r heapcfg.Rule) {

@@ -10,29 +10,32 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/internal/check"
 )
 
-// TestRulesDocument holds docs/rules.md against the table of rules.
-func TestRulesDocument(t *testing.T) {
-	const path = "../../docs/rules.md"
-	code, stdout, stderr := heapctl(t, "explain", "--all", "-o", "markdown")
-	if code != ExitOK || stderr != "" {
-		t.Fatalf("exit %d, stderr %q", code, stderr)
-	}
-	if *update {
-		if err := os.MkdirAll("../../docs", 0o755); err != nil {
+// TestGeneratedDocuments holds docs/ against the tables of rules and checks.
+func TestGeneratedDocuments(t *testing.T) {
+	for name, args := range map[string][]string{
+		"rules.md":  {"explain", "--all", "-o", "markdown"},
+		"checks.md": {"explain", "--checks", "--all", "-o", "markdown"},
+	} {
+		path := "../../docs/" + name
+		code, stdout, stderr := heapctl(t, args...)
+		if code != ExitOK || stderr != "" {
+			t.Fatalf("exit %d, stderr %q", code, stderr)
+		}
+		if *update {
+			if err := os.WriteFile(path, []byte(stdout), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		have, err := os.ReadFile(path)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte(stdout), 0o644); err != nil {
-			t.Fatal(err)
+		if diff := cmp.Diff(string(have), stdout); diff != "" {
+			t.Errorf("docs/%s is stale; run \"go test ./internal/cli -run TestGeneratedDocuments -update\" (-have +want):\n%s", name, diff)
 		}
-	}
-	have, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(have), stdout); diff != "" {
-		t.Errorf("docs/rules.md is stale; run \"go test ./internal/cli -run TestRulesDocument -update\" (-have +want):\n%s", diff)
 	}
 }
 
@@ -45,6 +48,18 @@ func TestExplain(t *testing.T) {
 		if (r.Kernels != "") != strings.Contains(stdout, "kernel log ") {
 			t.Errorf("explain %s does not say what the kernel says:\n%s", r.ID, stdout)
 		}
+	}
+	for _, d := range check.AllDefs() {
+		if _, both := heapcfg.RuleByID(d.ID); both {
+			t.Errorf("%s is a rule and a check", d.ID)
+		}
+		code, stdout, _ := heapctl(t, "explain", d.ID)
+		if code != ExitOK || !strings.HasPrefix(stdout, d.ID+" (check)\n") || !strings.Contains(stdout, "\nfailure    ") {
+			t.Errorf("explain %s: exit %d\n%s", d.ID, code, stdout)
+		}
+	}
+	if code, stdout, _ := heapctl(t, "explain", "--checks"); code != ExitOK || strings.Count(stdout, "\n") != len(check.AllDefs()) {
+		t.Errorf("explain --checks: exit %d\n%s", code, stdout)
 	}
 	if code, _, stderr := heapctl(t, "explain", "nonsense"); code != ExitUsage || !strings.Contains(stderr, "nonsense") {
 		t.Errorf("explain nonsense: exit %d, %q", code, stderr)
