@@ -4,7 +4,7 @@
 // the guest said.
 //
 // QEMU's own exit status says nothing: it is 0 after a clean power off and
-// after a panic alike. What counts is the line that package guest prints last,
+// after a panic alike. What counts is the line that package initramfs prints last,
 // and a run without it is a failure, whatever else was on the console.
 package vmtest
 
@@ -23,7 +23,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
+	"github.com/dmaheap/dmaheap/internal/initramfs"
 )
 
 // Defaults of a [VM].
@@ -182,7 +182,7 @@ func (e *NoResultError) Is(target error) bool { return target == ErrNoResult }
 // about to.
 var faultLine = regexp.MustCompile(`Kernel panic - not syncing|Unable to handle kernel|Internal error: |kernel BUG at|Kernel BUG at|BUG: KASAN|Attempted to kill init|Out of memory: Killed process 1 `)
 
-var exitLine = regexp.MustCompile(`(?m)^` + guest.ExitMark + ` (\d+)$`)
+var exitLine = regexp.MustCompile(`(?m)^` + initramfs.ExitMark + ` (\d+)$`)
 
 // Run boots the VM and waits for its end, the deadline or ctx.
 func Run(ctx context.Context, vm VM) (*Result, error) {
@@ -259,9 +259,9 @@ func (c *console) Write(p []byte) (int, error) {
 		c.stop()
 		return len(p), nil
 	}
-	from := max(0, c.buf.Len()-len(guest.ExitMark))
+	from := max(0, c.buf.Len()-len(initramfs.ExitMark))
 	c.buf.Write(p)
-	if !c.leaving && bytes.Contains(c.buf.Bytes()[from:], []byte(guest.ExitMark)) {
+	if !c.leaving && bytes.Contains(c.buf.Bytes()[from:], []byte(initramfs.ExitMark)) {
 		c.leaving = true
 		time.AfterFunc(powerOffGrace, c.stop)
 	}
@@ -281,8 +281,8 @@ func (c *console) full() bool {
 }
 
 var (
-	runLine    = regexp.MustCompile(`^` + guest.RunMark + ` (\d+) (.*)$`)
-	doneLine   = regexp.MustCompile(`^` + guest.DoneMark + ` (\d+) (\d+)$`)
+	runLine    = regexp.MustCompile(`^` + initramfs.RunMark + ` (\d+) (.*)$`)
+	doneLine   = regexp.MustCompile(`^` + initramfs.DoneMark + ` (\d+) (\d+)$`)
 	kernelLine = regexp.MustCompile(`^\[ *\d+\.\d{6}\]`)
 )
 

@@ -38,7 +38,7 @@ const (
 // layers orders the packages from the ground up: a package imports only those
 // of lower layers. A new package needs a place here before it is merged.
 var layers = [][]string{
-	{"heapcfg/fdt", "dmaheap", "internal/vmtest/guest"},
+	{"heapcfg/fdt", "dmaheap", "internal/initramfs"},
 	{"heapcfg", "internal/vmtest"},
 	{"heapcfg/emit", "internal/sysinfo", "internal/report"},
 	{"internal/check", "internal/sysinfo/sysinfotest"},
@@ -51,7 +51,7 @@ var layers = [][]string{
 // only names the packages that may import a dependency, so that a heavy or an
 // unsafe one stays behind one door. Tests of the module count as well.
 var only = map[string][]string{
-	"github.com/u-root/u-root/pkg/cpio": {"internal/vmtest"},
+	"github.com/u-root/u-root/pkg/cpio": {"internal/initramfs"},
 	"golang.org/x/sys/unix":             {"dmaheap", "internal/sysinfo"},
 	"github.com/spf13/cobra":            {"internal/cli"},
 	"gopkg.in/yaml.v3":                  {"heapcfg"},

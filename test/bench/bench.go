@@ -22,8 +22,8 @@ import (
 	"time"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/internal/initramfs"
 	"github.com/dmaheap/dmaheap/internal/vmtest"
-	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
 	"github.com/dmaheap/dmaheap/test/rig"
 )
 
@@ -239,7 +239,7 @@ func (b *Bench) WithRegions(ctx context.Context, t *testing.T, nodes string) str
 
 // VM packs a plan with its files and returns the machine that carries it out,
 // with the kernel of the bench and the device tree of the example.
-func (b *Bench) VM(ctx context.Context, t *testing.T, plan guest.Plan, files ...vmtest.File) vmtest.VM {
+func (b *Bench) VM(ctx context.Context, t *testing.T, plan initramfs.Plan, files ...initramfs.File) vmtest.VM {
 	t.Helper()
 	initrd := filepath.Join(t.TempDir(), "initramfs.cpio")
 	if err := b.Initramfs(ctx, initrd, plan, files...); err != nil {
@@ -249,7 +249,7 @@ func (b *Bench) VM(ctx context.Context, t *testing.T, plan guest.Plan, files ...
 }
 
 // File reads a file of the host into an entry of the initramfs.
-func File(t *testing.T, name, file string, mode uint32) vmtest.File {
+func File(t *testing.T, name, file string, mode uint32) initramfs.File {
 	t.Helper()
 	f, err := rig.HostFile(name, file, mode)
 	if err != nil {
@@ -259,7 +259,7 @@ func File(t *testing.T, name, file string, mode uint32) vmtest.File {
 }
 
 // Files returns what the board carries: heapctl, lock file, rules, accounts.
-func (b *Bench) Files(t *testing.T, board Board) []vmtest.File {
+func (b *Bench) Files(t *testing.T, board Board) []initramfs.File {
 	t.Helper()
 	files, err := board.Products.Files(b.Heapctl)
 	if err != nil {

@@ -25,8 +25,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dmaheap/dmaheap/internal/initramfs"
 	"github.com/dmaheap/dmaheap/internal/vmtest"
-	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
 	"github.com/dmaheap/dmaheap/test/rig"
 )
 
@@ -247,7 +247,7 @@ func (d *demo) initramfs(ctx context.Context, file, heapctl string, p rig.Produc
 	if err != nil {
 		return err
 	}
-	plan := guest.Plan{Rules: rig.RulesPath, Run: [][]string{{"/bin/heapctl", "check", "--full", rig.LockPath}}}
+	plan := initramfs.Plan{Rules: rig.RulesPath, Run: [][]string{{"/bin/heapctl", "check", "--full", rig.LockPath}}}
 	return d.Initramfs(ctx, file, plan, files...)
 }
 

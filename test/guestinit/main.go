@@ -5,6 +5,6 @@
 // Guestinit is the /init of the virtual machines of the tests.
 package main
 
-import "github.com/dmaheap/dmaheap/internal/vmtest/guest"
+import "github.com/dmaheap/dmaheap/internal/initramfs"
 
-func main() { guest.Init() }
+func main() { initramfs.Init() }

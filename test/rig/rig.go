@@ -13,12 +13,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/dmaheap/dmaheap/internal/initramfs"
 	"github.com/dmaheap/dmaheap/internal/vmtest"
-	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
 )
 
 // A Rig builds what a virtual machine needs, from the repository at Root.
@@ -213,8 +212,8 @@ const (
 
 // Files returns what a board with these products carries: heapctl, the lock
 // file, and the rules with the accounts they name.
-func (p Products) Files(heapctl string) ([]vmtest.File, error) {
-	var files []vmtest.File
+func (p Products) Files(heapctl string) ([]initramfs.File, error) {
+	var files []initramfs.File
 	for _, f := range []struct {
 		name, file string
 		mode       uint32
@@ -225,46 +224,15 @@ func (p Products) Files(heapctl string) ([]vmtest.File, error) {
 		}
 		files = append(files, file)
 	}
-	accounts, err := Accounts(files[len(files)-1].Data)
+	accounts, err := initramfs.Accounts(files[len(files)-1].Data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Rules, err)
 	}
 	return append(files, accounts...), nil
 }
 
-// baseGroups are the groups that udev rules of heaps name most, with the ids
-// Debian and OpenEmbedded give them.
-var baseGroups = []string{"root:x:0:", "audio:x:29:", "video:x:44:"}
-
-// Accounts returns the files by which the guest's init finds the owners and
-// groups that udev rules name. A board's root filesystem has them already; a
-// name that no base system knows gets an id of its own here.
-func Accounts(rules []byte) ([]vmtest.File, error) {
-	parsed, err := guest.ParseRules(rules)
-	if err != nil {
-		return nil, err
-	}
-	groups := slices.Clone(baseGroups)
-	users := []string{"root:x:0:0::/:/bin/false"}
-	known := func(table []string, name string) bool {
-		return name == "" || slices.ContainsFunc(table, func(l string) bool { return strings.HasPrefix(l, name+":") })
-	}
-	for i, rule := range parsed {
-		if !known(groups, rule.Group) {
-			groups = append(groups, fmt.Sprintf("%s:x:%d:", rule.Group, 900+i))
-		}
-		if !known(users, rule.Owner) {
-			users = append(users, fmt.Sprintf("%s:x:%d:%d::/:/bin/false", rule.Owner, 900+i, 900+i))
-		}
-	}
-	return []vmtest.File{
-		{Name: "/etc/group", Data: []byte(strings.Join(groups, "\n") + "\n")},
-		{Name: "/etc/passwd", Data: []byte(strings.Join(users, "\n") + "\n")},
-	}, nil
-}
-
 // Initramfs packs the guest's init, its plan and more files into a file.
-func (r *Rig) Initramfs(ctx context.Context, file string, plan guest.Plan, more ...vmtest.File) error {
+func (r *Rig) Initramfs(ctx context.Context, file string, plan initramfs.Plan, more ...initramfs.File) error {
 	initProgram, err := r.Guest(ctx, "test/guestinit")
 	if err != nil {
 		return err
@@ -277,7 +245,7 @@ func (r *Rig) Initramfs(ctx context.Context, file string, plan guest.Plan, more 
 	if err != nil {
 		return err
 	}
-	img, err := vmtest.Initramfs(append([]vmtest.File{initFile, {Name: guest.PlanPath, Data: data}}, more...)...)
+	img, err := initramfs.Archive(append([]initramfs.File{initFile, {Name: initramfs.PlanPath, Data: data}}, more...)...)
 	if err != nil {
 		return err
 	}
@@ -285,10 +253,10 @@ func (r *Rig) Initramfs(ctx context.Context, file string, plan guest.Plan, more 
 }
 
 // HostFile reads a file of the host into an entry of the initramfs.
-func HostFile(name, file string, mode uint32) (vmtest.File, error) {
+func HostFile(name, file string, mode uint32) (initramfs.File, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return vmtest.File{}, err
+		return initramfs.File{}, err
 	}
-	return vmtest.File{Name: name, Mode: mode, Data: data}, nil
+	return initramfs.File{Name: name, Mode: mode, Data: data}, nil
 }

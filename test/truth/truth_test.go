@@ -22,8 +22,8 @@ import (
 	"github.com/dmaheap/dmaheap/heapcfg"
 	"github.com/dmaheap/dmaheap/heapcfg/emit"
 	"github.com/dmaheap/dmaheap/heapcfg/fdt"
+	"github.com/dmaheap/dmaheap/internal/initramfs"
 	"github.com/dmaheap/dmaheap/internal/vmtest"
-	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
 	"github.com/dmaheap/dmaheap/test/bench"
 	"github.com/dmaheap/dmaheap/test/rig"
 )
@@ -458,7 +458,7 @@ func (l *layout) boot(ctx context.Context, t *testing.T, b *bench.Bench, image s
 	if err := os.WriteFile(dtb, blob, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	plan := guest.Plan{KeepGoing: true, Run: [][]string{{"/bin/heapctl", "list", "-o", "json"}}}
+	plan := initramfs.Plan{KeepGoing: true, Run: [][]string{{"/bin/heapctl", "list", "-o", "json"}}}
 	for _, p := range l.probe {
 		heap, size, _ := strings.Cut(p, " ")
 		plan.Run = append(plan.Run, []string{"/bin/heapctl", "bench", "--heap", heap, "--size", size, "--count", "1"})
@@ -483,7 +483,7 @@ func (l *layout) boot(ctx context.Context, t *testing.T, b *bench.Bench, image s
 		}
 	}
 	for _, s := range l.silent {
-		if log, _, _ := strings.Cut(text, guest.RunMark); regexp.MustCompile(s).MatchString(log) {
+		if log, _, _ := strings.Cut(text, initramfs.RunMark); regexp.MustCompile(s).MatchString(log) {
 			t.Errorf("the kernel says %q", s)
 		}
 	}

@@ -18,8 +18,8 @@ import (
 	"time"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/internal/initramfs"
 	"github.com/dmaheap/dmaheap/internal/vmtest"
-	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
 	"github.com/dmaheap/dmaheap/test/bench"
 	"github.com/dmaheap/dmaheap/test/rig"
 )
@@ -156,7 +156,7 @@ func TestMainlineSelftest(t *testing.T) {
 	b, ctx := bench.Setup(t)
 	program := b.Selftest(ctx, t)
 	board := b.Compile(ctx, t, filepath.Join("testdata", "selftest.yaml"))
-	plan := guest.Plan{KeepGoing: true, Rules: rig.RulesPath, Run: [][]string{
+	plan := initramfs.Plan{KeepGoing: true, Rules: rig.RulesPath, Run: [][]string{
 		{"/bin/dmabuf-heap"}, {"/bin/heapctl", "check", "--full", rig.LockPath},
 	}}
 	vm := b.VM(ctx, t, plan, append(b.Files(t, board), bench.File(t, "/bin/dmabuf-heap", program, 0o755))...)
@@ -193,7 +193,7 @@ func TestDebugKernel(t *testing.T) {
 	}
 	b, ctx := bench.Setup(t)
 	board := b.Compile(ctx, t, filepath.Join("testdata", "selftest.yaml"))
-	plan := guest.Plan{KeepGoing: true, Rules: rig.RulesPath, Run: [][]string{
+	plan := initramfs.Plan{KeepGoing: true, Rules: rig.RulesPath, Run: [][]string{
 		{"/bin/heapctl", "check", "--full", rig.LockPath}, {"/bin/dmabuf-heap"},
 	}}
 	vm := b.VM(ctx, t, plan, append(b.Files(t, board), bench.File(t, "/bin/dmabuf-heap", b.Selftest(ctx, t), 0o755))...)
@@ -239,7 +239,7 @@ func TestPanicIsAFailure(t *testing.T) {
 // fdtoverlay accept and that no kernel survives.
 func TestFatalLayoutIsSeen(t *testing.T) {
 	b, ctx := bench.Setup(t)
-	vm := b.VM(ctx, t, guest.Plan{Run: [][]string{{"/bin/heapctl", "--version"}}}, bench.File(t, "/bin/heapctl", b.Heapctl, 0o755))
+	vm := b.VM(ctx, t, initramfs.Plan{Run: [][]string{{"/bin/heapctl", "--version"}}}, bench.File(t, "/bin/heapctl", b.Heapctl, 0o755))
 	vm.DTB = b.WithRegions(ctx, t, `pool@80000000 { compatible = "shared-dma-pool"; reusable; reg = <0x0 0x80000000 0x0 0x4000000>; };`)
 	_, err := vmtest.Run(ctx, vm)
 	var none *vmtest.NoResultError
@@ -261,14 +261,14 @@ func TestGuestExitCodes(t *testing.T) {
 	missing := []string{"/bin/no-such-program"}
 	tests := []struct {
 		name  string
-		plan  guest.Plan
+		plan  initramfs.Plan
 		exit  int
 		exits []int
 	}{
-		{"all good", guest.Plan{Run: [][]string{good, good}}, 0, []int{0, 0}},
-		{"stop at the first failure", guest.Plan{Run: [][]string{usage, good}}, 2, []int{2}},
-		{"keep going", guest.Plan{Run: [][]string{good, usage, missing, good}, KeepGoing: true}, 2, []int{0, 2, guest.ExitInit, 0}},
-		{"rules that cannot be read", guest.Plan{Rules: "/nowhere", Run: [][]string{good}}, guest.ExitInit, nil},
+		{"all good", initramfs.Plan{Run: [][]string{good, good}}, 0, []int{0, 0}},
+		{"stop at the first failure", initramfs.Plan{Run: [][]string{usage, good}}, 2, []int{2}},
+		{"keep going", initramfs.Plan{Run: [][]string{good, usage, missing, good}, KeepGoing: true}, 2, []int{0, 2, initramfs.ExitInit, 0}},
+		{"rules that cannot be read", initramfs.Plan{Rules: "/nowhere", Run: [][]string{good}}, initramfs.ExitInit, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

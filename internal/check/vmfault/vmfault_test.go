@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dmaheap/dmaheap/internal/initramfs"
 	"github.com/dmaheap/dmaheap/internal/report"
 	"github.com/dmaheap/dmaheap/internal/vmtest"
-	"github.com/dmaheap/dmaheap/internal/vmtest/guest"
 	"github.com/dmaheap/dmaheap/test/bench"
 	"github.com/dmaheap/dmaheap/test/rig"
 )
@@ -55,8 +55,8 @@ func boot(ctx context.Context, t *testing.T, b *bench.Bench, dtb, arguments stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan := guest.Plan{KeepGoing: true, Run: commands}
-	files := []vmtest.File{bench.File(t, "/bin/faults", faults, 0o755)}
+	plan := initramfs.Plan{KeepGoing: true, Run: commands}
+	files := []initramfs.File{bench.File(t, "/bin/faults", faults, 0o755)}
 	if lock {
 		plan.Rules = rig.RulesPath
 		files = append(files, b.Files(t, b.Example)...)

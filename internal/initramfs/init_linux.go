@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-package guest
+package initramfs
 
 import (
 	"errors"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-package vmtest
+package initramfs
 
 import (
 	"bytes"
@@ -19,11 +19,11 @@ type File struct {
 	Link string // makes the entry a symbolic link to this target
 }
 
-// Initramfs packs files into a newc archive that Linux unpacks as its first
+// Archive packs files into a newc archive that Linux unpacks as its first
 // root filesystem. Parent directories come by themselves, and so do the two
 // devices without which process 1 has neither output nor, for its children,
 // input. The same files give the same bytes.
-func Initramfs(files ...File) ([]byte, error) {
+func Archive(files ...File) ([]byte, error) {
 	records := []cpio.Record{
 		cpio.CharDev("dev/console", 0o600, 5, 1),
 		cpio.CharDev("dev/null", 0o666, 1, 3),

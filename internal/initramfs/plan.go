@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 
-// Package guest is the init of a virtual machine, or of a board that has no
-// root filesystem yet: it mounts what heapctl reads, gives the heaps the names
-// and permissions that udev would give them, runs the commands of a [Plan] and
-// says on the console how that went.
+// Package initramfs packs the first root filesystem of a board or of a virtual
+// machine, and is the init in it: [Init] mounts what heapctl reads, gives the
+// heaps the names and permissions that udev would give them, runs the commands
+// of a [Plan] and says on the console how that went.
 //
 // The console is the only way out of such a machine, and kernel messages share
 // it. So everything the host relies on is a line of its own, and the last of
 // them, [ExitMark], is the only proof that the run was completed: QEMU exits
 // with 0 after a panic as well.
-package guest
+package initramfs
 
 import (
 	"bytes"
