@@ -72,6 +72,7 @@ for group in "$@"; do
 		;;
 	check)
 		need_command shellcheck shellcheck
+		need_command systemd-analyze systemd
 		need_command python3 python3
 		need_command rsync rsync
 		need_command make make

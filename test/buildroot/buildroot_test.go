@@ -295,7 +295,7 @@ func TestDmaheapPackage(t *testing.T) {
 	})
 	t.Run("source of one's own", func(t *testing.T) {
 		v := evaluate(t, append(slices.Clone(dmaheapOn), config, `BR2_PACKAGE_DMAHEAP_BASE_DTB="`+filepath.Join(qemu, "virt.dts")+`"`,
-			"BR2_ROOTFS_DEVICE_CREATION_DYNAMIC_MDEV=y"), vars...)
+			"BR2_ROOTFS_DEVICE_CREATION_DYNAMIC_MDEV=y", "BR2_LINUX_KERNEL_INSTALL_TARGET=y"), append(vars, "DMAHEAP_INSTALL_TARGET_CMDS")...)
 		for name, want := range map[string]string{
 			"DMAHEAP_BASE_DTB":              "/build/.dmaheap-base.dtb",
 			"DMAHEAP_DEPENDENCIES":          "host-heapctl host-dtc linux",
@@ -309,6 +309,9 @@ func TestDmaheapPackage(t *testing.T) {
 		}
 		if f := v["DMAHEAP_LINUX_CONFIG_FIXUPS"]; !strings.Contains(f, "/linux-custom/.dmaheap/heaps.config") {
 			t.Errorf("the fragment is not merged: %q", f)
+		}
+		if c := v["DMAHEAP_INSTALL_TARGET_CMDS"]; !strings.Contains(c, "/target/boot/heaps.dtbo") {
+			t.Errorf("the overlay does not lie beside the kernel's device tree: %q", c)
 		}
 	})
 	for _, c := range []struct {
@@ -352,8 +355,9 @@ func TestKernelExtension(t *testing.T) {
 }
 
 // Where the kernel is configured before its device tree exists, all options
-// that any heap may need are turned on. The list must keep up with heapctl.
-func TestFixupsKnowAllOptions(t *testing.T) {
+// that any heap may need are turned on. That list, and the one of the files
+// that are installed, must keep up with heapctl.
+func TestListsKeepUp(t *testing.T) {
 	need(t, "dtc", "device-tree-compiler")
 	dir := t.TempDir()
 	dtb := filepath.Join(dir, "base.dtb")
@@ -367,7 +371,8 @@ heaps:
   - {name: system, kind: system}
 `)
 	heapctl(t, "compile", yaml, "--base", dtb, "-o", dir)
-	fixups := evaluate(t, nil, "DMAHEAP_LINUX_CONFIG_FIXUPS")["DMAHEAP_LINUX_CONFIG_FIXUPS"] + " "
+	v := evaluate(t, []string{"BR2_PACKAGE_DMAHEAP_CONFIG=" + yaml}, "DMAHEAP_LINUX_CONFIG_FIXUPS", "DMAHEAP_PRODUCTS", "DMAHEAP_STEM")
+	fixups := v["DMAHEAP_LINUX_CONFIG_FIXUPS"] + " "
 	options := regexp.MustCompile(`(?m)^(CONFIG_\w+)=y`).FindAllStringSubmatch(read(t, filepath.Join(dir, "all.config")), -1)
 	if len(options) < 6 {
 		t.Fatalf("heapctl asks for %d options only", len(options))
@@ -377,6 +382,33 @@ heaps:
 			t.Errorf("heapctl may ask for %s, which dmaheap.mk does not turn on", m[1])
 		}
 	}
+
+	// What is installed must be what is written; only the overlay's source,
+	// and what has a place of its own, stay behind.
+	products := append(strings.Fields(v["DMAHEAP_PRODUCTS"]), v["DMAHEAP_STEM"]+".dtbo", v["DMAHEAP_STEM"]+".dtso")
+	for _, e := range dirNames(t, dir) {
+		if e != "base.dtb" && e != "all.yaml" && !slices.Contains(products, e) {
+			t.Errorf("heapctl compile writes %s, which dmaheap.mk does not install", e)
+		}
+	}
+	for _, p := range products {
+		if _, err := os.Stat(filepath.Join(dir, p)); err != nil {
+			t.Errorf("dmaheap.mk installs %s, which heapctl compile does not write", p)
+		}
+	}
+}
+
+func dirNames(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }
 
 // heapctl runs the program in-process and fails unless it ends with 0.
@@ -640,6 +672,35 @@ func TestShell(t *testing.T) {
 		t.Fatalf("only %d scripts found", len(scripts))
 	}
 	mustRun(t, nil, "shellcheck", scripts...)
+}
+
+// The unit is read by systemd itself, between stand-ins for what it refers to.
+func TestUnit(t *testing.T) {
+	analyze := need(t, "systemd-analyze", "systemd")
+	root := t.TempDir()
+	unit := read(t, filepath.Join(ext(t), "package", "dmaheap", "dmaheap-check.service"))
+	units := filepath.Join(root, "usr", "lib", "systemd", "system")
+	write(t, filepath.Join(units, "dmaheap-check.service"), unit)
+	for _, u := range []string{"sysinit.target", "basic.target", "shutdown.target", "multi-user.target"} {
+		write(t, filepath.Join(units, u), "[Unit]\nDescription=stand-in\nDefaultDependencies=no\n")
+	}
+	for _, p := range []string{"heapctl", "udevadm"} {
+		if err := os.Chmod(write(t, filepath.Join(root, "usr", "bin", p), "#!/bin/sh\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := mustRun(t, nil, analyze, "verify", "--root="+root, "dmaheap-check.service")
+	if out != "" {
+		t.Errorf("systemd-analyze verify says %s", out)
+	}
+
+	// Both ways of starting it do the same thing, and keep it in one place.
+	script := read(t, filepath.Join(ext(t), "package", "dmaheap", "S95dmaheap-check"))
+	const kept = "/run/dmaheap/check.json"
+	if !strings.Contains(unit, "heapctl check --quick -o json --file "+kept+"\n") ||
+		!strings.Contains(script, "heapctl check --quick -o json --file \"$RESULT\"\n") || !strings.Contains(script, `RESULT="`+kept+`"`) {
+		t.Errorf("unit and init script do not do the same:\n%s\n%s", unit, script)
+	}
 }
 
 func TestCheckKernelConfig(t *testing.T) {

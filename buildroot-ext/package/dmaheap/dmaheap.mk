@@ -81,6 +81,13 @@ define DMAHEAP_BUILD_CMDS
 	$(DMAHEAP_CHECK_KERNEL_CONFIG)
 endef
 
+DMAHEAP_PRODUCTS = \
+	60-$(DMAHEAP_STEM).rules \
+	$(DMAHEAP_STEM).config \
+	$(DMAHEAP_STEM).lock.json \
+	$(DMAHEAP_STEM).map.txt \
+	$(DMAHEAP_STEM).mdev.conf
+
 # The overlay lies beside the device tree; what is not for the boot medium goes
 # into a directory of its own, since image scripts pick up *.dtb.
 define DMAHEAP_INSTALL_IMAGES_CMDS
@@ -88,10 +95,9 @@ define DMAHEAP_INSTALL_IMAGES_CMDS
 		$(BINARIES_DIR)/$(DMAHEAP_STEM).dtbo
 	$(INSTALL) -D -m 0644 $(DMAHEAP_BASE_DTB) \
 		$(BINARIES_DIR)/dmaheap/base.dtb
-	$(INSTALL) -D -m 0644 $(@D)/$(DMAHEAP_STEM).lock.json \
-		$(BINARIES_DIR)/dmaheap/$(DMAHEAP_STEM).lock.json
-	$(INSTALL) -D -m 0644 $(@D)/$(DMAHEAP_STEM).map.txt \
-		$(BINARIES_DIR)/dmaheap/$(DMAHEAP_STEM).map.txt
+	$(foreach product,$(DMAHEAP_PRODUCTS), \
+		$(INSTALL) -D -m 0644 $(@D)/$(product) \
+			$(BINARIES_DIR)/dmaheap/$(product)$(sep))
 endef
 
 # The lock file is where heapctl check looks for it by itself.
@@ -101,7 +107,17 @@ define DMAHEAP_INSTALL_TARGET_CMDS
 	$(INSTALL) -D -m 0644 $(@D)/$(DMAHEAP_STEM).lock.json \
 		$(TARGET_DIR)/etc/dmaheap/heaps.lock.json
 	$(DMAHEAP_INSTALL_UDEV_RULES)
+	$(DMAHEAP_INSTALL_OVERLAY)
 endef
+
+# A boot loader that takes the device tree from the root file system looks for
+# overlays there too.
+ifeq ($(BR2_LINUX_KERNEL_INSTALL_TARGET):$(BR2_PACKAGE_DMAHEAP_APPLY),y:)
+define DMAHEAP_INSTALL_OVERLAY
+	$(INSTALL) -D -m 0644 $(@D)/$(DMAHEAP_STEM).dtbo \
+		$(TARGET_DIR)/boot/$(DMAHEAP_STEM).dtbo
+endef
+endif
 
 ifeq ($(BR2_PACKAGE_HAS_UDEV),y)
 define DMAHEAP_INSTALL_UDEV_RULES
