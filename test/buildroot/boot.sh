@@ -57,6 +57,9 @@ wait_for '# *$'
 # What the marks are made of is not what they look like when typed.
 printf 'heapctl check; echo CHECK""-EXIT $?\n' >&3
 wait_for '^CHECK-EXIT [0-9]+'
+# shellcheck disable=SC2016 # it is the guest that expands it
+printf 'r=/run/dmaheap/check.json; echo KEPT""-PASS $(grep -c status.*PASS $r) FAIL $(grep -c status.*FAIL $r)\n' >&3
+wait_for '^KEPT-PASS'
 printf 'ls -l /dev/dma_heap | cat; cat /proc/version; echo LIST""-EXIT $?\n' >&3
 wait_for '^LIST-EXIT 0'
 printf 'poweroff\n' >&3
@@ -72,7 +75,8 @@ want() {
 		failed=1
 	fi
 }
-want "check at boot" '^Running dmaheap-check: OK'
+want "check at boot" '^Running dmaheap-check: OK|Finished .*Check of the DMA heaps'
+want "its result, kept" '^KEPT-PASS [1-9][0-9]* FAIL 0'
 want "check by hand" '^CHECK-EXIT 0'
 want "CMA heap for video" '^crw-rw---- +1 root +video .* video@[0-9a-f]+'
 want "carveout heap for render" '^crw-rw---- +1 root +render .* npu@[0-9a-f]+'

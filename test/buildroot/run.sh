@@ -11,11 +11,22 @@
 #   package     check-package has nothing to say
 #   info        show-info knows version and license of our packages
 #   upstream    the boards' defconfigs against Buildroot's own
-#   build       host-heapctl, heapctl and dmaheap, if BUILDROOT_DEFCONFIG names a
-#               defconfig with a toolchain at hand
 #
-# All but build run by default; build does when BUILDROOT_DEFCONFIG is set. It
-# names a file, and BR2_DL_DIR in the environment may help it along.
+# and with a defconfig whose toolchain and sources are at hand, which means
+# minutes to an hour:
+#
+#   build       host-heapctl, heapctl and dmaheap, which builds the kernel, and
+#               the comparison of the kernel's configuration
+#   series      a kernel without patches stops the build with a reason
+#   legal       legal-info has the program, its modules, the kernel's patches
+#   dist        the release tarball builds without a proxy for Go modules
+#   image       the whole image; that of dmaheap_qemu_aarch64_virt_defconfig is
+#               booted, and checks itself
+#
+#   BUILDROOT_DEFCONFIG  the defconfig of these steps, a file; without it they
+#                        are skipped. BR2_DL_DIR in the environment helps along
+#   BUILDROOT_OUTPUT     keep what they build in this directory, which makes
+#                        the next run short; outside of this repository
 #
 # Without BUILDROOT_DIR nothing is run, nothing is fetched, and the exit code is
 # 0: SKIP is not a pass, and is printed as what it is.
@@ -40,6 +51,7 @@ br=$(cd "$BUILDROOT_DIR" && pwd)
 # Outside of the repository: legal-info copies all of it.
 out=$(mktemp -d)
 log=$out/log
+keep=${BUILDROOT_OUTPUT:-$out/keep}
 trap 'rm -rf "$out"' EXIT
 
 failed=0
@@ -92,7 +104,8 @@ step_defconfigs() {
 
 # Of two outputs of one Buildroot, one with the external tree, all that a build
 # depends on must be the same: the configuration, the packages with all their
-# properties, and the steps of the kernel.
+# properties, the steps of the kernel, and every variable there is, which the
+# recipes are.
 step_inert() {
 	local o what
 	printf 'BR2_aarch64=y\nBR2_LINUX_KERNEL=y\nBR2_LINUX_KERNEL_USE_ARCH_DEFAULT_CONFIG=y\nBR2_LINUX_KERNEL_DTS_SUPPORT=y\nBR2_LINUX_KERNEL_INTREE_DTS_NAME="x"\n' >"$out/plain_defconfig"
@@ -104,6 +117,8 @@ step_inert() {
 		br_make "${args[@]}" show-build-order >"$out/$o.order"
 		br_make "${args[@]}" printvars \
 			VARS='PACKAGES TARGETS_ROOTFS LINUX_KCONFIG_DEPENDENCIES LINUX_DEPENDENCIES LINUX_PATCH_DEPENDENCIES LINUX_PRE_PATCH_HOOKS LINUX_POST_PATCH_HOOKS LINUX_EXTENSIONS PACKAGES_LINUX_CONFIG_FIXUPS PACKAGES_USERS PACKAGES_PERMISSIONS_TABLE TARGET_FINALIZE_HOOKS ROOTFS_PRE_CMD_HOOKS' >"$out/$o.vars"
+		br_make "${args[@]}" printvars VARS=% RAW_VARS=1 QUOTED_VARS=1 >"$out/$o.all"
+		sed -i "s#$out/$o#OUT#g" "$out/$o.all"
 		grep '^BR2_' "$out/$o/.config" | grep -vE '^BR2_(EXTERNAL|DEFCONFIG)' >"$out/$o.config"
 		sed -i "s#$out/$o#OUT#g" "$out/$o".{info,order,vars}
 	done
@@ -116,22 +131,62 @@ step_inert() {
 			ok "nothing ticked, same $what"
 		fi
 	done
+	if python3 - "$out/without.all" "$out/with.all" >"$out/said" 2>&1 <<'PY'; then
+import re
+import sys
+
+
+def variables(path):
+    text = open(path, errors="replace").read()
+    return dict(re.findall(r"^([^\s=]+)='((?:[^']|'\\'')*)'$", text, re.M))
+
+
+plain, ours = (variables(p) for p in sys.argv[1:])
+# What Buildroot keeps of external trees, and the variables of our packages,
+# which nothing else reads.
+for name in list(ours):
+    if re.match(r"(BR2_EXTERNAL|(HOST_)?(HEAPCTL|DMAHEAP)_|(MAKEFILE_LIST|PACKAGES_ALL)$)", name):
+        plain.pop(name, None)
+        del ours[name]
+other = sorted(n for n in plain.keys() | ours.keys() if plain.get(n) != ours.get(n))
+print("\n".join(other[:20]) if other else len(ours))
+sys.exit(1 if other or len(ours) < 10000 else 0)
+PY
+		ok "nothing ticked, same $(cat "$out/said") variables"
+	else
+		bad "the tree with nothing ticked changes variables" "$(cat "$out/said")"
+	fi
 }
 
 step_package() {
-	# Buildroot's own target asks git for the list of files; what is not
-	# committed is checked as well.
-	local said python=python3
-	"$python" -c 'import magic, flake8' 2>/dev/null || python=/usr/bin/python3
-	if ! "$python" -c 'import magic, flake8' 2>/dev/null; then
+	local said path=$PATH
+	if ! python3 -c 'import magic, flake8' 2>/dev/null; then
+		# Debian has both for its own python3 only.
+		path=/usr/bin:$PATH
+	fi
+	if ! PATH=$path python3 -c 'import magic, flake8' 2>/dev/null; then
 		bad "check-package needs python3-magic and python3-flake8"
 		return
 	fi
-	said=$(cd "$br" && find "$ext" -type f | sort | xargs "$python" utils/check-package -b 2>&1)
-	case $said in
-	*" 0 warnings generated"* | "0 warnings generated"* | *$'\n'"0 warnings generated"*) ok "check-package" ;;
-	*) bad "check-package" "$said" ;;
-	esac
+	# Buildroot's own target asks git for the list of files; what is not
+	# committed is checked as well.
+	said=$(cd "$br" && find "$ext" -type f | sort | PATH=$path xargs utils/check-package -b 2>&1)
+	if grep -q '^0 warnings generated' <<<"$said"; then
+		ok "check-package"
+	else
+		bad "check-package" "$said"
+	fi
+	if ! git -C "$ext" rev-parse -q --verify HEAD >/dev/null 2>&1; then
+		echo "SKIP  check-package-external (asks git for the files, and this is no git tree)"
+		return
+	fi
+	: >"$log"
+	said=$(PATH=$path with_ext "$out/o" check-package-external && cat "$log")
+	if grep -q '^0 warnings generated' <<<"$said"; then
+		ok "check-package-external"
+	else
+		bad "check-package-external" "$said" "$(tail -n 5 "$log")"
+	fi
 }
 
 step_info() {
@@ -189,35 +244,132 @@ step_upstream() {
 }
 names() { sed -nE 's/^(# )?(BR2_[A-Za-z0-9_]+)(=| is not set).*/\2/p' "$1" | sort -u; }
 
+# ours DIRECTORY ARGUMENT...: make with the external tree, loud about failures.
+ours() {
+	if with_ext "$@" >>"$log"; then
+		ok "make ${*:2}"
+	else
+		bad "make ${*:2}" "$(tail -n 20 "$log")"
+		return 1
+	fi
+}
+configure() { with_ext "$1" defconfig "BR2_DEFCONFIG=$BUILDROOT_DEFCONFIG" >>"$log"; }
+
 step_build() {
 	local target
-	with_ext "$out/b" defconfig "BR2_DEFCONFIG=$BUILDROOT_DEFCONFIG" >>"$log"
-	for target in host-heapctl heapctl dmaheap; do
-		if with_ext "$out/b" $target >>"$log"; then
-			ok "make $target"
-		else
-			bad "make $target" "$(tail -n 20 "$log")"
-			return
-		fi
+	configure "$keep/image" || { bad "$BUILDROOT_DEFCONFIG" "$(tail -n 5 "$log")" && return; }
+	for target in host-heapctl heapctl dmaheap dmaheap-check-kernel-config; do
+		ours "$keep/image" $target || return
 	done
 }
 
+# The extension looks at nothing but the Makefile of the kernel.
+step_series() {
+	local name=linux-4.4-dmaheap-has-no-series said
+	mkdir "$out/$name"
+	printf 'VERSION = 4\nPATCHLEVEL = 4\nSUBLEVEL = 1\nNAME = x\n' >"$out/$name/Makefile"
+	# The same bytes each time, since it stays among Buildroot's downloads.
+	tar -C "$out" --sort=name --owner=0 --group=0 --mtime=@0 -cf "$out/$name.tar" "$name"
+	{
+		grep -vE '^(# )?BR2_(LINUX_KERNEL_(CUSTOM_[VT]|LATEST)|DOWNLOAD_FORCE_CHECK_HASHES)' "$BUILDROOT_DEFCONFIG"
+		echo BR2_LINUX_KERNEL_CUSTOM_TARBALL=y
+		echo "BR2_LINUX_KERNEL_CUSTOM_TARBALL_LOCATION=\"file://$out/$name.tar\""
+	} >"$out/series_defconfig"
+	with_ext "$keep/series" defconfig "BR2_DEFCONFIG=$out/series_defconfig" >>"$log"
+	with_ext "$keep/series" linux-dirclean >>"$log"
+	if said=$(with_ext "$keep/series" linux-patch 2>&1); then
+		bad "a kernel without patches is built" "$said"
+	elif grep -q '^ERROR: dmaheap has no patches for Linux 4.4, only for:' <<<"$said"; then
+		ok "a kernel without patches stops the build"
+	else
+		bad "a kernel without patches" "$said" "$(tail -n 5 "$log")"
+	fi
+}
+
+# legal DIRECTORY: what legal-info must have.
+legal() {
+	local info=$1/legal-info version f lacks=()
+	version=$(sed -n 's/^HEAPCTL_VERSION = //p' "$ext/package/heapctl/heapctl.mk")
+	for f in manifest.csv host-manifest.csv; do
+		grep -q "^\"heapctl\",\"$version\",\"MIT, Apache-2.0 (cobra)" "$info/$f" || lacks+=("$f: heapctl $version")
+	done
+	for f in licenses host-licenses; do
+		f=$f/heapctl-$version
+		[ -s "$info/$f/LICENSE" ] || lacks+=("$f/LICENSE")
+		[ -s "$info/$f/vendor/github.com/spf13/cobra/LICENSE.txt" ] || lacks+=("$f: the licenses of the modules")
+	done
+	for f in sources host-sources; do
+		ls "$info/$f/heapctl-$version"/*.tar.gz >/dev/null 2>&1 || lacks+=("$f: the source of heapctl")
+	done
+	if grep -i heapctl "$info/.warnings" "$info/README" 2>/dev/null | grep -q 'WARNING\|not saved'; then
+		lacks+=("$(grep -hi heapctl "$info/README")")
+	fi
+	printf '%s\n' "${lacks[@]+"${lacks[@]}"}"
+	[ ${#lacks[@]} -eq 0 ]
+}
+
+step_legal() {
+	local said info=$keep/image/legal-info
+	configure "$keep/image" && ours "$keep/image" legal-info || return
+	if said=$(legal "$keep/image"); then
+		ok "legal-info has heapctl, its modules and all licenses"
+	else
+		bad "legal-info lacks" "$said"
+	fi
+	if ls "$info"/sources/linux-*/*-dma-buf-heaps-add-a-carveout-heap.patch >/dev/null 2>&1; then
+		ok "legal-info has the patches of the kernel"
+	else
+		bad "legal-info lacks the patches of the kernel"
+	fi
+}
+
+step_dist() {
+	local tarball said
+	if ! tarball=$(ARCHS='' "$here/../../release/dist.sh" "$out/dist" 2>>"$log"); then
+		bad "make dist" "$(tail -n 5 "$log")"
+		return
+	fi
+	mkdir "$out/unpacked"
+	tar -C "$out/unpacked" --strip-components=1 -xf "$tarball"
+	local ext=$out/unpacked/buildroot-ext
+	configure "$keep/dist" || { bad "$BUILDROOT_DEFCONFIG" "$(tail -n 5 "$log")" && return; }
+	with_ext "$keep/dist" host-heapctl-dirclean heapctl-dirclean >>"$log"
+	if GOPROXY=off GOFLAGS='' ours "$keep/dist" host-heapctl heapctl legal-info-prepare host-heapctl-legal-info heapctl-legal-info; then
+		if said=$(legal "$keep/dist"); then
+			ok "the release tarball builds, without a proxy for Go modules"
+		else
+			bad "legal-info of the release tarball lacks" "$said"
+		fi
+	fi
+}
+
+step_image() {
+	local images=$keep/image/images
+	configure "$keep/image" && ours "$keep/image" all || return
+	if [ ! -e "$images/virt-heaps.dtb" ]; then
+		echo "SKIP  boot (not an image for QEMU)"
+	elif "$here/boot.sh" "$images" "$out/console" >"$out/said" 2>&1; then
+		ok "the image boots, and checks itself"
+	else
+		bad "the image in QEMU" "$(cat "$out/said")"
+	fi
+}
+
+slow=(build series legal dist image)
 steps=("$@")
 if [ ${#steps[@]} -eq 0 ]; then
-	steps=(symbols defconfigs inert package info upstream)
-	if [ -n "${BUILDROOT_DEFCONFIG:-}" ]; then
-		steps+=(build)
-	fi
+	steps=(symbols defconfigs inert package info upstream "${slow[@]}")
 fi
 echo "buildroot: $(sed -n 's/^export BR2_VERSION := //p' "$br/Makefile")"
 for s in "${steps[@]}"; do
 	case $s in
-	build)
+	build | series | legal | dist | image)
 		if [ -z "${BUILDROOT_DEFCONFIG:-}" ]; then
-			echo "buildroot: build needs BUILDROOT_DEFCONFIG" >&2
-			exit 2
+			echo "SKIP  $s (set BUILDROOT_DEFCONFIG to a defconfig with a toolchain at hand)"
+			continue
 		fi
-		step_build
+		BUILDROOT_DEFCONFIG=$(realpath "$BUILDROOT_DEFCONFIG")
+		"step_$s"
 		;;
 	symbols | defconfigs | inert | package | info | upstream) "step_$s" ;;
 	*)
@@ -226,6 +378,5 @@ for s in "${steps[@]}"; do
 		;;
 	esac
 done
-[ -n "${BUILDROOT_DEFCONFIG:-}" ] || echo "SKIP  build (set BUILDROOT_DEFCONFIG to a defconfig with a toolchain at hand)"
 echo "buildroot: $passed passed, $failed failed"
 [ $failed -eq 0 ]
