@@ -6,21 +6,23 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/dmaheap/dmaheap/heapcfg/emit"
 )
 
 // writeFiles writes all files into dir, or none: each goes to a temporary name
-// beside its place first, and only when all are written are they renamed. What
-// stood there before stays until then.
-func writeFiles(dir string, files []emit.File) (err error) {
+// beside its place first, and only when all are on the disk are they renamed.
+// What stood there before stays until then, also when the power fails.
+func writeFiles(dir string, files []emit.File) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("%s: %v", dir, reason(err))
 	}
-	var temps []string
+	var temps []*os.File
 	defer func() {
 		for _, t := range temps {
-			os.Remove(t)
+			t.Close()
+			os.Remove(t.Name())
 		}
 	}()
 	for _, f := range files {
@@ -29,37 +31,73 @@ func writeFiles(dir string, files []emit.File) (err error) {
 			return fmt.Errorf("%s: is a directory; nothing was written", filepath.Join(dir, f.Name))
 		}
 		t, err := writeTemp(dir, f)
-		if t != "" {
+		if t != nil {
 			temps = append(temps, t)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %v; nothing was written", filepath.Join(dir, f.Name), reason(err))
 		}
 	}
+	if i, err := settle(temps); err != nil {
+		return fmt.Errorf("%s: %v; nothing was written", filepath.Join(dir, files[i].Name), reason(err))
+	}
 	for i, f := range files {
-		if err := os.Rename(temps[i], filepath.Join(dir, f.Name)); err != nil {
+		if err := os.Rename(temps[i].Name(), filepath.Join(dir, f.Name)); err != nil {
 			return fmt.Errorf("%s: %v", filepath.Join(dir, f.Name), reason(err))
 		}
 	}
 	temps = nil
+	syncDir(dir)
 	return nil
 }
 
-// writeTemp writes a file under a hidden name in dir and returns that name,
-// also when it failed half-way.
-func writeTemp(dir string, f emit.File) (string, error) {
+// writeTemp writes a file under a hidden name in dir. The file it returns is
+// open still, also when it failed half-way.
+func writeTemp(dir string, f emit.File) (*os.File, error) {
 	t, err := os.CreateTemp(dir, "."+f.Name+".*")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	_, err = t.Write(f.Data)
-	if err == nil {
+	if _, err = t.Write(f.Data); err == nil {
 		err = t.Chmod(0o644)
 	}
-	if cerr := t.Close(); err == nil {
-		err = cerr
+	return t, err
+}
+
+// settle waits until files are on the disk and closes them. It asks for all at
+// once, so that the file system can do them in one go. On an error it tells
+// which file it was.
+func settle(files []*os.File) (int, error) {
+	errs := make([]error, len(files))
+	var wg sync.WaitGroup
+	for i, f := range files {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			errs[i] = f.Sync()
+			if err := f.Close(); errs[i] == nil {
+				errs[i] = err
+			}
+		}()
 	}
-	return t.Name(), err
+	wg.Wait()
+	for i, err := range errs {
+		if err != nil {
+			return i, err
+		}
+	}
+	return 0, nil
+}
+
+// syncDir makes the new names in a directory last, and the directory itself if
+// it is new. Some file systems cannot, and what is there is whole in any case.
+func syncDir(dir string) {
+	for _, name := range []string{dir, filepath.Dir(dir)} {
+		if d, err := os.Open(name); err == nil {
+			_ = d.Sync()
+			d.Close()
+		}
+	}
 }
 
 // replaceFile writes one file in one step: a reader sees the old content or the
@@ -67,14 +105,19 @@ func writeTemp(dir string, f emit.File) (string, error) {
 func replaceFile(name string, data []byte) error {
 	t, err := writeTemp(filepath.Dir(name), emit.File{Name: filepath.Base(name), Data: data})
 	if err == nil {
-		err = os.Rename(t, name)
+		_, err = settle([]*os.File{t})
+	}
+	if err == nil {
+		err = os.Rename(t.Name(), name)
 	}
 	if err != nil {
-		if t != "" {
-			os.Remove(t)
+		if t != nil {
+			t.Close()
+			os.Remove(t.Name())
 		}
 		return fmt.Errorf("%s: %v", name, reason(err))
 	}
+	syncDir(filepath.Dir(name))
 	return nil
 }
 
