@@ -494,7 +494,12 @@ func (m *importer) yaml() []byte {
 	if m.Target.PageSize != 4*KiB {
 		line("  page-size: %s", FormatSize(m.Target.PageSize))
 	}
-	line("\n# What boot loader and firmware put into memory is not in the tree. State it:\n# keep-clear:\n#   - {what: kernel, base: 0x4020_0000, size: 32MiB}")
+	if at, above, ok := m.kernelBelow(); ok {
+		line("\n# What boot loader and firmware put into memory is not in the tree. State it.\nkeep-clear:")
+		line("  # A guess: with a region at %v the kernel can only lie below.\n  - {what: kernel, base: %v, size: %s}", above, at.Base, exactSize(at.Size))
+	} else {
+		line("\n# What boot loader and firmware put into memory is not in the tree. State it:\n# keep-clear:\n#   - {what: kernel, base: 0x4020_0000, size: 32MiB}")
+	}
 	if len(m.nodes) > 0 {
 		line("\n# Take these nodes out of the board's tree; the overlay brings the heaps:")
 		for _, n := range m.nodes {
@@ -531,6 +536,34 @@ func (m *importer) yaml() []byte {
 		m.heap(line, h)
 	}
 	return []byte(b.String())
+}
+
+// kernelBelow returns where the kernel must be on a board with a heap in the
+// memory that is otherwise kept for it, and the address of that heap.
+func (m *importer) kernelBelow() (at Range, above Addr, ok bool) {
+	var taken []Range
+	for _, o := range m.Occupied {
+		if o.What == Kernel {
+			return Range{}, 0, false
+		}
+		taken = append(taken, o.Range)
+	}
+	for i := range m.Regions {
+		if r := &m.Regions[i]; r.Active() && r.Placed() && !slices.Contains(m.nodes, r.Source.Path) {
+			taken = append(append(taken, r.Range), r.Extra...)
+		}
+	}
+	at, ok = kernelGap(Subtract(m.Banks, taken))
+	if !ok {
+		return Range{}, 0, false
+	}
+	above = at.Base
+	for _, h := range m.heaps {
+		if h.HasBase && h.Base > at.Base && h.Base <= at.Last() {
+			above, at.Size = h.Base, uint64(h.Base-at.Base)
+		}
+	}
+	return at, above, above > at.Base
 }
 
 func (m *importer) heap(line func(string, ...any), h *importHeap) {

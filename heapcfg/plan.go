@@ -161,7 +161,7 @@ func (p *planner) assumeKernel() {
 			return
 		}
 	}
-	at, ok := p.kernelGap()
+	at, ok := kernelGap(p.gaps())
 	if !ok {
 		return
 	}
@@ -173,9 +173,9 @@ func (p *planner) assumeKernel() {
 
 // kernelGap returns the lowest free memory in which a kernel fits: boot
 // loaders put it near the start of RAM, behind firmware that lives there.
-func (p *planner) kernelGap() (Range, bool) {
+func kernelGap(gaps []Range) (Range, bool) {
 	var best Range
-	for _, g := range p.gaps() {
+	for _, g := range gaps {
 		if g.Size >= AssumedKernel {
 			return Range{g.Base, AssumedKernel}, true
 		}
