@@ -60,12 +60,24 @@ dist: ## a release in build/dist: tarball with the Go modules, programs, SBOM, c
 	@release/dist.sh
 
 .PHONY: test
-test: check vm-test ## all tests: make check, then those in virtual machines
+test: check corpus vm-test ## all tests: make check, make corpus, then those in virtual machines
 
 .PHONY: check
 check: ## the fast checks: format, vet, staticcheck, unit tests
 	@test/setup.sh check boot
 	@test/check.sh
+
+# The kernels whose boards are read. Their trees are built once, in a minute or
+# two; the rest takes seconds.
+CORPUS ?= 6.12 7.3
+
+.PHONY: corpus
+corpus: ## hold the rules against every arm and arm64 board of the kernels in CORPUS
+	@test/setup.sh corpus
+	@for v in $(CORPUS); do \
+		boards=$$(test/corpus.sh $$v) && \
+		DTB_CORPUS=$$boards go test -count=1 -v -run '^(TestCorpus|TestMergeTime)$$' ./heapcfg/emit || exit 1; \
+	done
 
 # Every package whose tests heed DMAHEAP_VM; a test holds this list to that.
 VM_PACKAGES := ./test/vm ./test/truth ./internal/check/vmfault

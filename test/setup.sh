@@ -4,11 +4,12 @@
 # setup.sh - install the Debian packages a make target needs, and only those
 # that are missing.
 #
-# usage: test/setup.sh [--arch ARCH] [boot] [kernel] [check]
+# usage: test/setup.sh [--arch ARCH] [boot] [kernel] [check] [corpus]
 #
 #   boot    read device trees and start virtual machines of ARCH, arm64 by default
 #   kernel  build its kernel; the source package only for the default line
 #   check   what `make check` runs beside Go
+#   corpus  build the device trees of a kernel's boards
 #
 # It is silent when nothing is missing. Without root and without a sudo that
 # asks no password it prints the one command to run, and exits 3.
@@ -82,8 +83,19 @@ for group in "$@"; do
 		# Debian's own Python: a python3 from elsewhere does not see its modules.
 		/usr/bin/python3 -c 'import kconfiglib' 2>/dev/null || missing+=(python3-kconfiglib)
 		;;
+	corpus)
+		need_command dtc device-tree-compiler
+		need_command fdtoverlay device-tree-compiler
+		need_command gcc gcc
+		need_file /usr/include/stdio.h libc6-dev
+		need_command make make
+		need_command flex flex
+		need_command bison bison
+		need_command xz xz-utils
+		need_command flock util-linux
+		;;
 	*)
-		echo "setup: unknown group '$group' (boot, kernel or check)" >&2
+		echo "setup: unknown group '$group' (boot, kernel, check or corpus)" >&2
 		exit 2
 		;;
 	esac

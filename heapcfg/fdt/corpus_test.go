@@ -4,6 +4,7 @@ package fdt
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,17 +13,22 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// corpus returns the blobs of the directory DTB_CORPUS names, the boards of a
-// kernel tree for example (make dtbs DTC_FLAGS=-@). They are not committed.
-func corpus(t testing.TB, ext string) []string {
+// corpus returns the blobs below the directory that DTB_CORPUS names, such as
+// what test/corpus.sh builds.
+func corpus(t testing.TB, ext string) (files []string) {
 	t.Helper()
 	dir := os.Getenv("DTB_CORPUS")
 	if dir == "" {
-		t.Skip("DTB_CORPUS names no directory of .dtb and .dtbo files")
+		t.Skip("DTB_CORPUS names no directory of .dtb and .dtbo files; `make corpus` builds one")
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "*"+ext))
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && filepath.Ext(path) == ext {
+			files = append(files, path)
+		}
+		return err
+	})
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no %s files in %s (%v)", ext, dir, err)
+		t.Fatalf("no %s files below %s (%v)", ext, dir, err)
 	}
 	return files
 }
