@@ -2,11 +2,14 @@
 #
 # What a person types. Each target installs what it needs first.
 
-# A kernel line and a kernel tree may come from the command line or the
+# A kernel line, an architecture and a kernel tree may come from the command line or the
 # environment; scripts read them from there.
-export V KERNEL_SRC DMAHEAP_PATCHES
+export V ARCH KERNEL_SRC DMAHEAP_PATCHES
 ifeq ($(strip $(V)),)
 unexport V
+endif
+ifeq ($(strip $(ARCH)),)
+unexport ARCH
 endif
 ifeq ($(strip $(KERNEL_SRC)),)
 unexport KERNEL_SRC
@@ -14,8 +17,6 @@ endif
 ifeq ($(strip $(DMAHEAP_PATCHES)),)
 unexport DMAHEAP_PATCHES
 endif
-
-CONFIG ?= examples/qemu-virt/heaps.yaml
 
 # make turns whatever exit code a recipe ends with into 2. In question mode,
 # and only there, it hands a 1 through, and lines with a + are run all the
@@ -27,7 +28,7 @@ endif
 
 .PHONY: help
 help: ## this list
-	@echo "usage: make TARGET [V=6.12] [KERNEL_SRC=/path/to/linux] [CONFIG=heaps.yaml]"
+	@echo "usage: make TARGET [V=6.12] [ARCH=arm64|arm|riscv64] [KERNEL_SRC=/path/to/linux] [CONFIG=heaps.yaml]"
 	@echo
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo
@@ -35,9 +36,9 @@ help: ## this list
 
 .PHONY: demo
 demo: ## from heaps.yaml to a verified boot: compile CONFIG, boot it in QEMU, check it
-	+@test/setup.sh boot kernel
+	+@test/setup.sh --arch $(or $(ARCH),arm64) boot kernel
 	+@go build -o build/bin/demo ./test/demo
-	+@MAKEFLAGS= build/bin/demo -config '$(CONFIG)'
+	+@MAKEFLAGS= build/bin/demo $(if $(CONFIG),-config '$(CONFIG)')
 
 .NOTPARALLEL:
 
@@ -80,7 +81,7 @@ corpus: ## hold the rules against every arm and arm64 board of the kernels in CO
 	done
 
 # Every package whose tests heed DMAHEAP_VM; a test holds this list to that.
-VM_PACKAGES := ./test/vm ./test/truth ./internal/check/vmfault
+VM_PACKAGES := ./test/vm ./test/truth ./internal/check/vmfault ./test/abuse
 
 # The demo comes first, as a test and because it shows how far the kernel is;
 # the tests then find that kernel in the cache.
@@ -101,11 +102,27 @@ test-kernels: ## the tests in virtual machines on each kernel of KERNELS
 		$(MAKE) --no-print-directory vm-test V=$$v || failed="$$failed $$v"; \
 	done; [ -z "$$failed" ] || { echo "failed on:$$failed"; exit 1; }
 
+# What QEMU has beside arm64; each takes a kernel of its own.
+.PHONY: test-arch
+test-arch: ## the demo on 32-bit arm and on riscv64
+	@failed=; for a in arm riscv64; do \
+		echo "== $$a"; \
+		$(MAKE) --no-print-directory demo ARCH=$$a || failed="$$failed $$a"; \
+	done; [ -z "$$failed" ] || { echo "failed on:$$failed"; exit 1; }
+
 .PHONY: test-debug
 test-debug: ## heapctl check and the selftest on a kernel with KASAN, lockdep and friends
 	@test/setup.sh boot kernel
 	@test/kernel.sh --debug
 	@MAKEFLAGS= DMAHEAP_VM=require DMAHEAP_VM_DEBUG=1 go test -count=1 -timeout 60m -run TestDebugKernel ./test/vm
+
+DURATION ?= 2m
+
+.PHONY: abuse
+abuse: ## attack the heaps of a kernel for DURATION; SEED= repeats a run, DEBUG=1 takes the debug kernel
+	@test/setup.sh boot kernel
+	@MAKEFLAGS= DMAHEAP_VM=require ABUSE_DURATION='$(DURATION)' ABUSE_SEED='$(SEED)' ABUSE_DEBUG='$(DEBUG)' \
+		go test -count=1 -timeout 0 -run TestAbuse ./test/abuse
 
 .PHONY: kernel
 kernel: ## build the kernel for the virtual machines and print where it is

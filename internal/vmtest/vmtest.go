@@ -23,6 +23,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dmaheap/dmaheap/heapcfg/fdt"
 	"github.com/dmaheap/dmaheap/internal/initramfs"
 )
 
@@ -40,10 +41,37 @@ type Machine struct {
 	Type    string // QEMU's -M
 	CPU     string // QEMU's -cpu
 	Console string // Linux's name of the serial port
+	CPUs    int    // 1 by default
+	MemMiB  int    // DefaultMemMiB by default
 }
 
 // ARM64 is the machine of a [VM] that names none.
-var ARM64 = Machine{Arch: "arm64", QEMU: "qemu-system-aarch64", Type: "virt", CPU: "cortex-a57", Console: "ttyAMA0"}
+var ARM64 = Machine{Arch: "arm64", QEMU: "qemu-system-aarch64", Type: "virt,dtb-randomness=off", CPU: "cortex-a57", Console: "ttyAMA0"}
+
+// ARM is a 32-bit machine. Its kernel maps the first 760 MiB of RAM at most, so
+// it has more.
+var ARM = Machine{Arch: "arm", QEMU: "qemu-system-arm", Type: "virt,dtb-randomness=off", CPU: "cortex-a15", Console: "ttyAMA0", MemMiB: 1024}
+
+// RISCV64 is a machine whose firmware, OpenSBI, comes with QEMU.
+var RISCV64 = Machine{Arch: "riscv64", QEMU: "qemu-system-riscv64", Type: "virt", CPU: "rv64", Console: "ttyS0"}
+
+// MachineOf returns the machine of an architecture, as Go calls it.
+func MachineOf(arch string) (Machine, error) {
+	for _, m := range []Machine{ARM64, ARM, RISCV64} {
+		if m.Arch == arch {
+			return m, nil
+		}
+	}
+	return Machine{}, fmt.Errorf("no machine of architecture %q (arm64, arm or riscv64)", arch)
+}
+
+// Mem returns how many MiB of RAM the machine has.
+func (m Machine) Mem() int {
+	if m.MemMiB == 0 {
+		return DefaultMemMiB
+	}
+	return m.MemMiB
+}
 
 // bootArgs is what every guest gets beside its console. Without earlycon all
 // messages of the reserved-memory code are lost when an early fault ends the
@@ -66,7 +94,6 @@ const powerOffGrace = 10 * time.Second
 // the rest has defaults.
 type VM struct {
 	Machine Machine // ARM64 by default
-	MemMiB  int
 	Kernel  string
 	Initrd  string
 	DTB     string // "" leaves the device tree to QEMU
@@ -80,8 +107,8 @@ type VM struct {
 func (vm VM) Args() []string {
 	m := vm.machine()
 	args := []string{
-		m.QEMU, "-M", m.Type, "-cpu", m.CPU, "-smp", "1",
-		"-m", strconv.Itoa(vm.mem()),
+		m.QEMU, "-M", m.Type, "-cpu", m.CPU, "-smp", m.cpus(),
+		"-m", strconv.Itoa(m.Mem()),
 		"-accel", "tcg",
 		"-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
 		"-kernel", vm.Kernel,
@@ -108,12 +135,7 @@ func (vm VM) Reproduce() string {
 	return b.String()
 }
 
-func (vm VM) mem() int {
-	if vm.MemMiB == 0 {
-		return DefaultMemMiB
-	}
-	return vm.MemMiB
-}
+func (m Machine) cpus() string { return strconv.Itoa(max(m.CPUs, 1)) }
 
 func (vm VM) machine() Machine {
 	if vm.Machine == (Machine{}) {
@@ -389,9 +411,10 @@ func tail(text string, n int) []string {
 }
 
 // DumpDTB returns the device tree that QEMU makes for a machine, as the kernel
-// would get it, but without the random seeds: the same machine gives the same
-// bytes.
-func DumpDTB(ctx context.Context, m Machine, memMiB int) ([]byte, error) {
+// would get it, but without the random seeds, so that the same machine gives
+// the same bytes, and without padding: QEMU doubles the size of a blob it is
+// given, and the kernel takes 2 MiB at most.
+func DumpDTB(ctx context.Context, m Machine) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "dumpdtb")
 	if err != nil {
 		return nil, err
@@ -399,11 +422,22 @@ func DumpDTB(ctx context.Context, m Machine, memMiB int) ([]byte, error) {
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "machine.dtb")
 	cmd := exec.CommandContext(ctx, m.QEMU,
-		"-M", m.Type+",dtb-randomness=off,dumpdtb="+file,
-		"-cpu", m.CPU, "-smp", "1", "-m", strconv.Itoa(memMiB),
+		"-M", m.Type+",dumpdtb="+file,
+		"-cpu", m.CPU, "-smp", m.cpus(), "-m", strconv.Itoa(m.Mem()),
 		"-accel", "tcg", "-nodefaults", "-display", "none")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("dump the device tree of %s: %w: %s", m.Type, err, bytes.TrimSpace(out))
 	}
-	return os.ReadFile(file)
+	dtb, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := fdt.Parse(dtb)
+	if err != nil {
+		return nil, fmt.Errorf("device tree of %s: %w", m.Type, err)
+	}
+	if chosen := tree.Root.Child("chosen"); chosen != nil {
+		chosen.Remove("rng-seed")
+	}
+	return tree.Marshal()
 }

@@ -27,9 +27,6 @@ import (
 	"github.com/dmaheap/dmaheap/test/rig"
 )
 
-// Example is the heap config of the demo, from the repository's root.
-const Example = "examples/qemu-virt/heaps.yaml"
-
 // A Bench is what the tests of a package share. The first one builds it.
 type Bench struct {
 	*rig.Rig
@@ -129,21 +126,28 @@ func (b *Bench) build(ctx context.Context) error {
 	if b.Heapctl, err = b.Guest(ctx, "cmd/heapctl"); err != nil {
 		return err
 	}
-	// QEMU doubles the size of a blob it is given, and the kernel takes 2 MiB
-	// at most: the megabyte of padding in QEMU's own must go.
-	padded := filepath.Join(shared.dir, "padded.dtb")
-	if err := b.DumpDTB(ctx, padded, vmtest.DefaultMemMiB); err != nil {
-		return err
-	}
 	b.Base = filepath.Join(shared.dir, "virt.dtb")
-	if err := tool(ctx, "dtc", "-q", "-I", "dtb", "-O", "dtb", "-o", b.Base, padded); err != nil {
+	if err := b.DumpDTB(ctx, b.Base); err != nil {
 		return err
 	}
-	if b.Example, err = b.compile(ctx, filepath.Join(b.Root, Example), filepath.Join(shared.dir, "example")); err != nil {
+	if b.Example, err = b.compile(ctx, filepath.Join(b.Root, b.Rig.Example()), filepath.Join(shared.dir, "example")); err != nil {
 		return err
 	}
 	b.Image, err = b.Rig.Image(ctx, rig.Kernel{Fragments: []string{b.Example.Config}, Cached: !Required()})
 	return err
+}
+
+// On returns a bench for another machine, with its base tree; the kernel and
+// the programs stay those of the bench, and so has the architecture.
+func (b *Bench) On(ctx context.Context, t *testing.T, m vmtest.Machine) *Bench {
+	t.Helper()
+	on, r := *b, *b.Rig
+	r.Machine, on.Rig = m, &r
+	on.Base = filepath.Join(t.TempDir(), "virt.dtb")
+	if err := on.DumpDTB(ctx, on.Base); err != nil {
+		t.Fatal(err)
+	}
+	return &on
 }
 
 // tool runs a program that is silent when all goes well.

@@ -66,9 +66,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	d := &demo{out: stdout, start: time.Now()}
 	fs := flag.NewFlagSet("demo", flag.ContinueOnError)
 	fs.SetOutput(stderr)
-	fs.StringVar(&d.config, "config", "examples/qemu-virt/heaps.yaml", "heap config to compile")
+	fs.StringVar(&d.config, "config", "", "heap config to compile (default the example for $ARCH)")
 	fs.StringVar(&d.dir, "o", "", "empty or new `directory` for the results (default build/demo, made anew)")
-	fs.IntVar(&d.memMiB, "mem", vmtest.DefaultMemMiB, "memory of the machine in `MiB`")
+	fs.IntVar(&d.memMiB, "mem", 0, "memory of the machine in `MiB` (default 512, or 1024 for arm)")
 	fs.StringVar(&d.kernel, "kernel", os.Getenv("V"), "kernel `line` to compile for, over the config's own; also which one test/kernel.sh builds (default $V, or that of $KERNEL_SRC)")
 	fs.StringVar(&d.append, "append", "", "more kernel `arguments`")
 	fs.DurationVar(&d.timeout, "timeout", 5*time.Minute, "how long the guest may take")
@@ -85,6 +85,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	d.Rig = r
+	if d.memMiB > 0 {
+		d.Machine.MemMiB = d.memMiB
+	}
+	if d.config == "" {
+		d.config = d.Example()
+	}
 	code, err := d.run(ctx)
 	if err != nil {
 		fmt.Fprintf(stderr, "\ndemo: %v\n", err)
@@ -123,13 +129,13 @@ func (d *demo) run(ctx context.Context) (int, error) {
 		return exitUntested, err
 	}
 	if fi, err := os.Stat(guestHeapctl); err == nil {
-		d.tell(t, "%s: static arm64, %.1f MiB", d.short(guestHeapctl), float64(fi.Size())/(1<<20))
+		d.tell(t, "%s: static %s, %.1f MiB", d.short(guestHeapctl), d.Machine.Arch, float64(fi.Size())/(1<<20))
 	}
 
-	d.head("%s, compiled against QEMU's virt machine with %d MiB", d.config, d.memMiB)
+	d.head("%s, compiled against QEMU's virt machine with %d MiB", d.config, d.Machine.Mem())
 	t = time.Now()
 	base := in("virt.dtb")
-	if err := d.DumpDTB(ctx, base, d.memMiB); err != nil {
+	if err := d.DumpDTB(ctx, base); err != nil {
 		return exitUntested, err
 	}
 	products := in("heaps")
@@ -187,7 +193,7 @@ func (d *demo) run(ctx context.Context) (int, error) {
 	d.head("heapctl check in the booted machine")
 	t = time.Now()
 	vm := vmtest.VM{
-		Kernel: image, Initrd: initrd, DTB: merged, MemMiB: d.memMiB,
+		Machine: d.Machine, Kernel: image, Initrd: initrd, DTB: merged,
 		Append: d.append, Timeout: d.timeout, Console: vmtest.CommandOutput(d.out),
 	}
 	res, err := vmtest.Run(ctx, vm)

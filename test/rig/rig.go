@@ -27,15 +27,22 @@ type Rig struct {
 	Progress io.Writer      // where builds say how far they are
 }
 
-// New finds the repository above the working directory. The guest is ARM64.
+// New finds the repository above the working directory. What the guest runs on
+// is the machine of $ARCH, ARM64 if that is not set.
 func New(progress io.Writer) (*Rig, error) {
+	machine := vmtest.ARM64
 	dir, err := os.Getwd()
 	if err != nil {
 		return nil, err
 	}
+	if arch := os.Getenv("ARCH"); arch != "" {
+		if machine, err = vmtest.MachineOf(arch); err != nil {
+			return nil, fmt.Errorf("ARCH: %w", err)
+		}
+	}
 	for {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return &Rig{Root: dir, Machine: vmtest.ARM64, Progress: progress}, nil
+			return &Rig{Root: dir, Machine: machine, Progress: progress}, nil
 		}
 		up := filepath.Dir(dir)
 		if up == dir {
@@ -43,6 +50,15 @@ func New(progress io.Writer) (*Rig, error) {
 		}
 		dir = up
 	}
+}
+
+// Example is the heap config of the demo for the guest's machine, from the
+// repository's root.
+func (r *Rig) Example() string {
+	if r.Machine.Arch == vmtest.ARM64.Arch {
+		return "examples/qemu-virt/heaps.yaml"
+	}
+	return "examples/qemu-virt-" + r.Machine.Arch + "/heaps.yaml"
 }
 
 // An ExitError is a program that ran and failed. What it said on its standard
@@ -172,8 +188,8 @@ func (r *Rig) ApplyOverlay(ctx context.Context, base, out string, overlays ...st
 }
 
 // DumpDTB writes the device tree of the guest's machine.
-func (r *Rig) DumpDTB(ctx context.Context, file string, memMiB int) error {
-	dtb, err := vmtest.DumpDTB(ctx, r.Machine, memMiB)
+func (r *Rig) DumpDTB(ctx context.Context, file string) error {
+	dtb, err := vmtest.DumpDTB(ctx, r.Machine)
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func TestDemoWithoutCarveoutPatch(t *testing.T) {
 	b, ctx := bench.Setup(t)
 	carveouts := b.Example.Heaps(heapcfg.Carveout)
 	if len(carveouts) == 0 {
-		t.Fatalf("%s has no carveout to miss", bench.Example)
+		t.Fatalf("%s has no carveout to miss", b.Rig.Example())
 	}
 	out, _, code := demo(ctx, t, b, []string{"DMAHEAP_PATCHES=" + withoutCarveout(t, b)})
 	if code != 1 {
