@@ -6,7 +6,8 @@ require (
 	github.com/google/go-cmp v0.6.0
 	github.com/santhosh-tekuri/jsonschema/v5 v5.3.1 // tests only
 	github.com/spf13/cobra v1.9.1
-	github.com/u-root/u-root v0.14.0
+	github.com/spf13/pflag v1.0.6
+	github.com/u-root/u-root v0.14.0 // tests only
 	golang.org/x/sys v0.30.0
 	gopkg.in/yaml.v3 v3.0.1
 )
@@ -15,6 +16,5 @@ require (
 	github.com/dustin/go-humanize v1.0.1 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/pierrec/lz4/v4 v4.1.14 // indirect
-	github.com/spf13/pflag v1.0.6 // indirect
 	github.com/u-root/uio v0.0.0-20240209044354-b3d14b93376a // indirect
 )

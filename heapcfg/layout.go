@@ -3,9 +3,9 @@
 package heapcfg
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 )
 
@@ -323,7 +323,7 @@ func (l *Layout) Bank(r Range) (Range, bool) {
 // overlap. Empty ranges vanish.
 func MergeRanges(rs []Range) []Range {
 	sorted := slices.DeleteFunc(slices.Clone(rs), func(r Range) bool { return r.Size == 0 })
-	slices.SortFunc(sorted, func(a, b Range) int { return cmp.Compare(a.Base, b.Base) })
+	sort.Slice(sorted, func(i, j int) bool { return sorted[i].Base < sorted[j].Base })
 	var out []Range
 	for _, r := range sorted {
 		if n := len(out); n > 0 && uint64(r.Base) <= uint64(out[n-1].Last())+1 && uint64(out[n-1].Last())+1 != 0 {
@@ -424,8 +424,8 @@ func (l *Layout) Sorted() []int {
 			idx = append(idx, i)
 		}
 	}
-	slices.SortStableFunc(idx, func(a, b int) int {
-		return cmp.Compare(l.Regions[a].Range.Base, l.Regions[b].Range.Base)
+	sort.SliceStable(idx, func(i, j int) bool {
+		return l.Regions[idx[i]].Range.Base < l.Regions[idx[j]].Range.Base
 	})
 	return idx
 }

@@ -4,12 +4,12 @@ package heapcfg
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
+
+	"github.com/dmaheap/dmaheap/internal/tinyjson"
 )
 
 // LockVersion is the version of the lock file's format. A reader refuses a
@@ -53,14 +53,7 @@ func NewLock(config string, l *Layout) *Lock {
 
 // Marshal returns the lock file: JSON, indented, the same bytes every time.
 func (k *Lock) Marshal() ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(k); err != nil {
-		return nil, err
-	}
-	return buf.Bytes(), nil
+	return tinyjson.Marshal(k)
 }
 
 // IsLock reports whether the bytes claim to be a lock file, so that a reader
@@ -79,7 +72,7 @@ func ParseLock(data []byte) (*Lock, error) {
 		Format  string `json:"format"`
 		Version int    `json:"version"`
 	}
-	if err := json.Unmarshal(data, &head); err != nil {
+	if err := tinyjson.UnmarshalHead(data, &head); err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrLock, err)
 	}
 	if head.Format != lockFormat {
@@ -88,14 +81,9 @@ func ParseLock(data []byte) (*Lock, error) {
 	if head.Version != LockVersion {
 		return nil, fmt.Errorf("%w: version %d, this heapctl reads version %d", ErrLock, head.Version, LockVersion)
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
 	var k Lock
-	if err := dec.Decode(&k); err != nil {
+	if err := tinyjson.Unmarshal(data, &k); err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrLock, err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, fmt.Errorf("%w: data after its end", ErrLock)
 	}
 	for _, h := range k.Heaps {
 		if err := validHeapName(h.Name); err != nil {

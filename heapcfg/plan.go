@@ -3,9 +3,9 @@
 package heapcfg
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/dmaheap/dmaheap/heapcfg/fdt"
@@ -424,7 +424,7 @@ func (p *planner) obstacles() []obstacle {
 			out = append(out, obstacle{r.Name(), r.Range})
 		}
 	}
-	slices.SortStableFunc(out, func(a, b obstacle) int { return cmp.Compare(a.Base, b.Base) })
+	sort.SliceStable(out, func(i, j int) bool { return out[i].Base < out[j].Base })
 	return out
 }
 
@@ -567,7 +567,7 @@ func Subtract(from, taken []Range) []Range {
 		}
 		out = next
 	}
-	slices.SortFunc(out, func(a, b Range) int { return cmp.Compare(a.Base, b.Base) })
+	sort.Slice(out, func(i, j int) bool { return out[i].Base < out[j].Base })
 	return out
 }
 

@@ -3,8 +3,7 @@
 package emit
 
 import (
-	"cmp"
-	"slices"
+	"sort"
 	"strings"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
@@ -78,8 +77,9 @@ func Rows(l *heapcfg.Layout) []Row {
 	for _, gap := range heapcfg.Subtract(l.Banks, taken) {
 		rows = append(rows, Row{Range: gap, Class: Free, Title: "free"})
 	}
-	slices.SortStableFunc(rows, func(a, b Row) int {
-		return cmp.Or(cmp.Compare(a.Range.Base, b.Range.Base), cmp.Compare(b.Range.Size, a.Range.Size))
+	sort.SliceStable(rows, func(i, j int) bool {
+		a, b := rows[i].Range, rows[j].Range
+		return a.Base < b.Base || a.Base == b.Base && a.Size > b.Size
 	})
 	return rows
 }

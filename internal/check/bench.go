@@ -7,7 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"sort"
 	"time"
 
 	"github.com/dmaheap/dmaheap/dmaheap"
@@ -228,7 +228,7 @@ func spread(d []time.Duration) Spread {
 	if len(d) == 0 {
 		return Spread{}
 	}
-	slices.Sort(d)
+	sort.Slice(d, func(i, j int) bool { return d[i] < d[j] })
 	at := func(percent int) time.Duration { return d[(len(d)-1)*percent/100] }
 	return Spread{at(50), at(90), at(99), d[len(d)-1]}
 }

@@ -4,12 +4,12 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -82,7 +82,7 @@ func (f *benchFlags) run(ctx context.Context, env *Env) error {
 		}
 		o.Sizes = append(o.Sizes, n)
 	}
-	slices.Sort(o.Sizes)
+	sort.Slice(o.Sizes, func(i, j int) bool { return o.Sizes[i] < o.Sizes[j] })
 	board := openBoard("/")
 	heaps, err := heapNames(board, f.heaps)
 	if err != nil {
@@ -104,9 +104,7 @@ func (f *benchFlags) run(ctx context.Context, env *Env) error {
 	}
 	switch f.format {
 	case "json":
-		enc := json.NewEncoder(env.Stdout)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(r)
+		err = writeJSON(env.Stdout, r)
 	case "svg":
 		err = benchSVG(env.Stdout, r)
 	default:

@@ -4,7 +4,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -188,9 +187,7 @@ func (f *compileFlags) printJSON(w io.Writer, p *plan, dir string, files []emit.
 			out.Files = append(out.Files, filepath.Join(dir, file.Name))
 		}
 	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(out)
+	return writeJSON(w, out)
 }
 
 // stem returns the name of the config without directory and extension: the

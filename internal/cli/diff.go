@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -67,10 +66,8 @@ func (f *diffFlags) run(env *Env, oldName, newName string) error {
 		if out.Changes == nil {
 			out.Changes = []heapcfg.Change{}
 		}
-		enc := json.NewEncoder(env.Stdout)
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(out); err != nil {
-			return &ExitError{ExitCannotTest, err}
+		if err := writeJSON(env.Stdout, out); err != nil {
+			return err
 		}
 	} else {
 		wide := 0

@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -62,10 +61,8 @@ func (f *lintFlags) run(env *Env, name string) error {
 		if out.Findings == nil {
 			out.Findings = []heapcfg.Finding{}
 		}
-		enc := json.NewEncoder(env.Stdout)
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(out); err != nil {
-			return &ExitError{ExitCannotTest, err}
+		if err := writeJSON(env.Stdout, out); err != nil {
+			return err
 		}
 	default:
 		printFindings(env, p.findings, p.sources, f.raw)

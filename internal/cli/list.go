@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -230,8 +229,5 @@ func writeHeapsJSON(w io.Writer, b *sysinfo.Board, heaps []sysinfo.Heap) error {
 		}
 		out.Heaps = append(out.Heaps, j)
 	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(out)
+	return writeJSON(w, out)
 }

@@ -4,11 +4,13 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
 
 	"github.com/dmaheap/dmaheap/heapcfg/emit"
+	"github.com/dmaheap/dmaheap/internal/tinyjson"
 )
 
 // writeFiles writes all files into dir, or none: each goes to a temporary name
@@ -118,6 +120,18 @@ func replaceFile(name string, data []byte) error {
 		return fmt.Errorf("%s: %v", name, reason(err))
 	}
 	syncDir(filepath.Dir(name))
+	return nil
+}
+
+// writeJSON writes a document.
+func writeJSON(w io.Writer, v any) error {
+	data, err := tinyjson.Marshal(v)
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	if err != nil {
+		return &ExitError{ExitCannotTest, err}
+	}
 	return nil
 }
 

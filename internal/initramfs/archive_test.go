@@ -50,6 +50,38 @@ func TestArchive(t *testing.T) {
 	}
 }
 
+// u-root's pkg/cpio is the judge: it makes the same archive of the same files,
+// byte for byte.
+func TestArchiveAsURoot(t *testing.T) {
+	got, err := Archive(File{Name: "/init", Link: "bin/heapctl"}, File{Name: "/bin/heapctl", Mode: 0o755, Data: []byte("program")},
+		File{Name: "/etc/empty"}, File{Name: "/etc/dmaheap/init.json", Data: []byte("{}\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want bytes.Buffer
+	format, err := cpio.Format("newc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := format.Writer(&want)
+	for _, r := range []cpio.Record{
+		cpio.Directory("dev", 0o755), cpio.CharDev("dev/console", 0o600, 5, 1), cpio.CharDev("dev/null", 0o666, 1, 3),
+		cpio.Symlink("init", "bin/heapctl"), cpio.Directory("bin", 0o755), cpio.StaticFile("bin/heapctl", "program", 0o755),
+		cpio.Directory("etc", 0o755), cpio.StaticFile("etc/empty", "", 0o644),
+		cpio.Directory("etc/dmaheap", 0o755), cpio.StaticFile("etc/dmaheap/init.json", "{}\n", 0o644),
+	} {
+		if err := w.WriteRecord(cpio.MakeReproducible(r)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := cpio.WriteTrailer(w); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want.String(), string(got)); d != "" {
+		t.Errorf("the archive is not the one of pkg/cpio (-pkg/cpio +ours):\n%s", d)
+	}
+}
+
 func TestArchiveRefuses(t *testing.T) {
 	for _, files := range [][]File{
 		{{Name: "/"}},

@@ -4,18 +4,20 @@ package report
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
+
+	"github.com/dmaheap/dmaheap/internal/tinyjson"
 )
 
 func writeJSON(w io.Writer, r *Report) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(r)
+	data, err := tinyjson.Marshal(r)
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	return err
 }
 
 // writeKTAP follows Documentation/dev-tools/ktap.rst: one flat plan, so that

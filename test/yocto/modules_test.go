@@ -29,14 +29,10 @@ var licences = map[string]struct {
 	spdx  string
 	words []string
 }{
-	"github.com/dustin/go-humanize": {"MIT", []string{"Permission is hereby granted, free of charge"}},
-	"github.com/pierrec/lz4/v4":     {"BSD-3-Clause", []string{"Redistribution and use", "Neither the name"}},
-	"github.com/u-root/u-root":      {"BSD-3-Clause", []string{"Redistribution and use", "Neither the name"}},
-	"github.com/u-root/uio":         {"BSD-3-Clause", []string{"Redistribution and use", "Neither the name"}},
-	"github.com/spf13/cobra":        {"Apache-2.0", []string{"Apache License"}},
-	"github.com/spf13/pflag":        {"BSD-3-Clause", []string{"Redistribution and use", "Neither the name"}},
-	"golang.org/x/sys":              {"BSD-3-Clause", []string{"Redistribution and use", "Neither the name"}},
-	"gopkg.in/yaml.v3":              {"MIT & Apache-2.0", []string{"MIT License", "Apache License"}},
+	"github.com/spf13/cobra": {"Apache-2.0", []string{"Apache License"}},
+	"github.com/spf13/pflag": {"BSD-3-Clause", []string{"Redistribution and use", "Neither the name"}},
+	"golang.org/x/sys":       {"BSD-3-Clause", []string{"Redistribution and use", "Neither the name"}},
+	"gopkg.in/yaml.v3":       {"MIT & Apache-2.0", []string{"MIT License", "Apache License"}},
 }
 
 type module struct{ Path, Version, Dir string }
