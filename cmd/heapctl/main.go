@@ -9,6 +9,12 @@ import (
 	"os"
 
 	"github.com/dmaheap/dmaheap/internal/cli"
+	"github.com/dmaheap/dmaheap/internal/initramfs"
 )
 
-func main() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	if initramfs.IsInit() {
+		initramfs.Init()
+	}
+	os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}

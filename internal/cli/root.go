@@ -122,7 +122,7 @@ Exit codes:
 		}
 	}
 	add(station, newCompile(env), newLint(env), newMap(env), newImport(env), newDiff(env), newSchema(env), newExplain(env))
-	add(board, newCheck(env), newList(env), newInfo(env), newBench(env), newStress(env))
+	add(board, newCheck(env), newList(env), newInfo(env), newBench(env), newStress(env), newInitramfs(env))
 	return root
 }
 

@@ -12,15 +12,20 @@
 package initramfs
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
 	"path"
+	"slices"
+	"strings"
+
+	"github.com/dmaheap/dmaheap/internal/tinyjson"
 )
 
-// PlanPath is where [Init] looks for its plan.
-const PlanPath = "/etc/dmaheap/init.json"
+// PlanPath is where [Init] looks for its plan, and Program the heapctl of the
+// archive. Where heapctl is the init too, /init is a link to it.
+const (
+	PlanPath = "/etc/dmaheap/init.json"
+	Program  = "/bin/heapctl"
+)
 
 // The lines that frame the output of the commands. RunMark and DoneMark are
 // followed by the command's number in the plan, DoneMark and ExitMark end with
@@ -36,8 +41,21 @@ const (
 // failed check.
 const ExitInit = 125
 
+// What the machine does when the commands are done.
+const (
+	PowerOff = "poweroff" // the default
+	Reboot   = "reboot"
+	Shell    = "shell" // /bin/sh where the archive has one, or a prompt for heapctl
+	RealInit = "init"  // mount the root file system and start its init
+)
+
+// Thens lists what a plan may end with.
+func Thens() []string { return []string{PowerOff, Reboot, Shell, RealInit} }
+
 // A Plan tells [Init] what to do.
 type Plan struct {
+	// Modules are the paths of kernel modules to load, in their order.
+	Modules []string `json:"modules,omitempty"`
 	// Rules is the path of a udev rules file to apply, "" for none.
 	Rules string `json:"rules,omitempty"`
 	// Run lists the commands, each with its arguments, in their order.
@@ -45,25 +63,25 @@ type Plan struct {
 	// KeepGoing runs the rest after one that failed. The machine's exit code
 	// is that of the first failure either way.
 	KeepGoing bool `json:"keep_going,omitempty"`
+	// Then is what comes after the commands, one of Thens or "".
+	Then string `json:"then,omitempty"`
+	// Root is the device of the root file system for RealInit, and Init its
+	// program; "" takes root= and init= of the kernel command line.
+	Root string `json:"root,omitempty"`
+	Init string `json:"init,omitempty"`
 }
 
 // Marshal returns the plan as the file that [ParsePlan] reads.
 func (p Plan) Marshal() ([]byte, error) {
-	b, err := json.MarshalIndent(p, "", "  ")
-	return append(b, '\n'), err
+	return tinyjson.Marshal(p)
 }
 
 // ParsePlan reads a plan and refuses what it does not understand, since a
 // misspelt key would mean a test that is not run.
 func ParsePlan(data []byte) (Plan, error) {
 	var p Plan
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&p); err != nil {
+	if err := tinyjson.Unmarshal(data, &p); err != nil {
 		return Plan{}, fmt.Errorf("plan: %w", err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return Plan{}, fmt.Errorf("plan: data after its end")
 	}
 	if len(p.Run) == 0 {
 		return Plan{}, fmt.Errorf("plan: nothing to run")
@@ -73,8 +91,13 @@ func ParsePlan(data []byte) (Plan, error) {
 			return Plan{}, fmt.Errorf("plan: run[%d]: want the absolute path of a program first, have %q", i, argv)
 		}
 	}
-	if p.Rules != "" && !path.IsAbs(p.Rules) {
-		return Plan{}, fmt.Errorf("plan: rules: %q is not an absolute path", p.Rules)
+	for _, f := range append([]string{p.Rules, p.Root, p.Init}, p.Modules...) {
+		if f != "" && !path.IsAbs(f) {
+			return Plan{}, fmt.Errorf("plan: %q is not an absolute path", f)
+		}
+	}
+	if p.Then != "" && !slices.Contains(Thens(), p.Then) {
+		return Plan{}, fmt.Errorf("plan: then: %q is none of %s", p.Then, strings.Join(Thens(), ", "))
 	}
 	return p, nil
 }
