@@ -138,3 +138,46 @@ func TestBoardUsage(t *testing.T) {
 		}
 	}
 }
+
+// A heaps.yaml is compiled against the live tree, which may have its overlay
+// already.
+func TestCheckConfig(t *testing.T) {
+	dir := boardDir(t)
+	for _, tt := range []struct {
+		name   string
+		config string
+		args   []string
+		exit   int
+		says   []string // in what is printed
+	}{
+		{name: "where it is", config: "{name: \"linux,cma\", kind: cma, size: 64MiB, default: true}", exit: ExitFailed,
+			says: []string{"heaps.yaml, against the live device tree\n", "PASS tree-matches", "PASS tree-rules", "FAIL heap-present       cma=16M on the kernel command line"}},
+		{name: "another size", config: "{name: \"linux,cma\", kind: cma, size: 32MiB, default: true}", exit: ExitFailed,
+			says: []string{"FAIL tree-matches", "linux,cma@50000000: meant 0x50000000..0x51ffffff"}},
+		{name: "another place", config: "{name: \"linux,cma\", kind: cma, size: 64MiB, base: 0x5400_0000, default: true}", exit: ExitFailed,
+			says: []string{"FAIL tree-matches       the overlay was not applied"}},
+		{name: "not there", config: "{name: video, kind: carveout, size: 8MiB}", exit: ExitFailed,
+			says: []string{"FAIL tree-matches       the overlay was not applied"}},
+		{name: "outside of RAM", config: "{name: video, kind: carveout, size: 8MiB, base: 0x9000_0000}", exit: ExitFailed,
+			says: []string{"[outside-ram]", "--> ", "does not fit this board"}},
+		{name: "a typing error", config: "{nmae: video}", exit: ExitFailed, says: []string{"nmae", "does not fit this board"}},
+		{name: "no such base", config: "{name: video, kind: carveout, size: 8MiB}", args: []string{"--base", "/none.dtb"}, exit: ExitUsage, says: []string{"/none.dtb: no such file"}},
+		{name: "a base of its own", config: "{name: video, kind: carveout, size: 8MiB}", args: []string{"--base", virtDTB(t)}, exit: ExitFailed,
+			says: []string{"the overlay was not applied"}},
+	} {
+		config := writeTestFile(t, "heaps.yaml", []byte("version: 1\nheaps:\n  - "+tt.config+"\n"))
+		code, stdout, stderr := heapctl(t, append([]string{"check", "--root", dir, config}, tt.args...)...)
+		if code != tt.exit {
+			t.Errorf("%s: exit %d, want %d\n%s%s", tt.name, code, tt.exit, stdout, stderr)
+		}
+		for _, want := range tt.says {
+			if !strings.Contains(stdout+stderr, want) {
+				t.Errorf("%s: lacks %q:\n%s%s", tt.name, want, stdout, stderr)
+			}
+		}
+	}
+	lock := writeTestFile(t, "heaps.lock.json", []byte("{}"))
+	if code, _, stderr := heapctl(t, "check", "--root", dir, lock, "--variant", "x"); code != ExitUsage || !strings.Contains(stderr, "for a heaps.yaml") {
+		t.Errorf("--variant with a lock file: exit %d, %s", code, stderr)
+	}
+}

@@ -26,6 +26,8 @@ const defaultLock = "/etc/dmaheap/heaps.lock.json"
 
 type checkFlags struct {
 	lock    string
+	base    string
+	variant string
 	format  string
 	file    string
 	full    bool
@@ -42,7 +44,7 @@ type checkFlags struct {
 func newCheck(env *Env) *cobra.Command {
 	var f checkFlags
 	c := &cobra.Command{
-		Use:   "check [heaps.lock.json]",
+		Use:   "check [heaps.lock.json or heaps.yaml]",
 		Short: "Hold the heaps of this board against what was meant",
 		Long: `Hold the heaps of this board against what was meant, and say what is wrong and
 what to do about it.
@@ -50,6 +52,11 @@ what to do about it.
 What was meant is in the lock file that "heapctl compile" wrote; without an
 argument it is ` + defaultLock + `, and without that file it is
 what the live device tree asks for; heaps beyond that are tested as well.
+
+A heaps.yaml is compiled for the running kernel against the live device tree
+first, or against --base. The live tree may have the overlay already: its
+regions are taken out again, and a heap whose address the config leaves open
+may lie where it does, as long as it breaks no rule.
 
 A quick run, the default, takes at most a quarter of what is free in each heap,
 and 16MiB at once. A full run takes everything each heap has for a moment:
@@ -63,6 +70,7 @@ Exit codes:
   4  this kernel has no heaps`,
 		Example: `  heapctl check
   heapctl check --full heaps.lock.json
+  heapctl check heaps.yaml
   heapctl check --heap video -o junit > video.xml
   heapctl check -o prom --file /var/lib/node_exporter/dmaheap.prom`,
 		Args: cobra.MaximumNArgs(1),
@@ -72,6 +80,8 @@ Exit codes:
 	}
 	fl := c.Flags()
 	fl.StringVar(&f.lock, "lock", "", "the lock file, as the argument does")
+	fl.StringVarP(&f.base, "base", "b", "", "device tree blob that a heaps.yaml is compiled against (default: the live tree)")
+	fl.StringVar(&f.variant, "variant", "", "variant of the heaps.yaml")
 	fl.StringVarP(&f.format, "output", "o", "text", "how the result is written: "+strings.Join(report.Formats(), ", "))
 	fl.StringVar(&f.file, "file", "", "write the result into this file, in one step, instead of standard output")
 	fl.BoolVar(&f.full, "full", false, "take all memory of every heap: largest block, exhaustion, recovery")
@@ -166,6 +176,12 @@ func (f *checkFlags) expectation(env *Env, board *sysinfo.Board, args []string) 
 	} else if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
 		return f.fromTree(board)
 	}
+	if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" {
+		return f.fromConfig(env, board, name)
+	}
+	if f.base != "" || f.variant != "" {
+		return nil, "", usagef("--base and --variant are for a heaps.yaml; a lock file has been compiled")
+	}
 	data, err := readFile(env, name, 4<<20)
 	if err != nil {
 		return nil, "", err
@@ -175,6 +191,54 @@ func (f *checkFlags) expectation(env *Env, board *sysinfo.Board, args []string) 
 		return nil, "", usagef("%s: %v; \"heapctl compile\" writes it beside the overlay", name, err)
 	}
 	return lock, name, nil
+}
+
+// fromConfig compiles a config for the running kernel. A config that does not
+// fit the board is a failure of its own, told as compile tells it.
+func (f *checkFlags) fromConfig(env *Env, board *sysinfo.Board, name string) (*heapcfg.Lock, string, error) {
+	data, err := readFile(env, name, maxInput)
+	if err != nil {
+		return nil, "", err
+	}
+	cfg, findings := heapcfg.ParseVariant(name, data, f.variant)
+	p := &plan{findings: findings, sources: map[string][]byte{name: data}}
+	against := "the live device tree"
+	if cfg != nil {
+		// That the patches were meant to be there is the config's to say;
+		// whether they are is what the checks find out.
+		patched := cfg.Target.Patched
+		cfg.Target = board.Target()
+		cfg.Target.Patched = cfg.Target.Patched || patched
+		source := sysinfo.TreePath
+		if f.base != "" {
+			source, against = f.base, f.base
+			p.tree, err = loadTree(env, f.base)
+		} else if p.tree, err = board.WholeTree(); err == nil {
+			cfg, p.tree = cfg.Unmerge(p.tree)
+		}
+		if err != nil {
+			var exit *ExitError
+			if errors.As(err, &exit) {
+				return nil, "", err
+			}
+			return nil, "", usagef("%s: %v; name the device tree with --base", source, reason(err))
+		}
+		var base *heapcfg.Layout
+		base, findings = heapcfg.FromTree(source, p.tree, cfg.Target)
+		p.findings = append(p.findings, findings...)
+		if base != nil {
+			p.layout, findings = cfg.Plan(base, p.tree)
+			p.findings = append(append(p.findings, findings...), heapcfg.Lint(p.layout)...)
+		}
+	}
+	if p.failed(false) {
+		p.findings = slices.DeleteFunc(p.findings, func(f heapcfg.Finding) bool { return f.Level != heapcfg.Error })
+		heapcfg.SortFindings(p.findings)
+		printFindings(env, p.findings, p.sources, false)
+		return nil, "", &ExitError{ExitFailed, fmt.Errorf("%s does not fit this board, so there is nothing to hold it against", name)}
+	}
+	lock := heapcfg.NewLock(filepath.Base(name), p.layout)
+	return lock, fmt.Sprintf("%s, against %s", name, against), nil
 }
 
 // fromTree takes the live device tree for what was meant. A board without one,
@@ -200,7 +264,7 @@ func (f *checkFlags) fromTree(board *sysinfo.Board) (*heapcfg.Lock, string, erro
 func describeBoard(r *report.Report, board *sysinfo.Board, lock *heapcfg.Lock, against string, full bool) {
 	r.Tool = version()
 	r.Against = against
-	if lock.Config != "" {
+	if lock.Config != "" && !strings.HasPrefix(against, lock.Config) && !strings.Contains(against, "/"+lock.Config) {
 		r.Against += ", compiled from " + lock.Config
 	}
 	if board.Release != "" {

@@ -177,21 +177,31 @@ const TreePath = "/proc/device-tree"
 // rest of a large tree takes longer to read than all checks together.
 func (b *Board) Tree() (*fdt.Tree, error) {
 	return b.tree.get(func() (*fdt.Tree, error) {
-		dir := treeDir
-		if !exists(b.FS, dir) {
-			dir = "proc/device-tree"
-		}
-		sub, err := fs.Sub(b.FS, dir)
-		if err != nil {
-			return nil, err
-		}
-		t, err := fdt.FromFS(memoryOnly{sub})
-		if err != nil && errors.Is(err, fs.ErrNotExist) {
-			err = errors.New("this machine was not booted with a device tree")
-		}
+		t, err := b.readTree(func(tree fs.FS) fs.FS { return memoryOnly{tree} })
 		b.note("device tree", TreePath, err)
 		return t, err
 	})
+}
+
+// WholeTree returns all of the live device tree.
+func (b *Board) WholeTree() (*fdt.Tree, error) {
+	return b.readTree(func(tree fs.FS) fs.FS { return tree })
+}
+
+func (b *Board) readTree(part func(fs.FS) fs.FS) (*fdt.Tree, error) {
+	dir := treeDir
+	if !exists(b.FS, dir) {
+		dir = "proc/device-tree"
+	}
+	sub, err := fs.Sub(b.FS, dir)
+	if err != nil {
+		return nil, err
+	}
+	t, err := fdt.FromFS(part(sub))
+	if err != nil && errors.Is(err, fs.ErrNotExist) {
+		err = errors.New("this machine was not booted with a device tree")
+	}
+	return t, err
 }
 
 // memoryOnly hides the nodes of a device tree that say nothing about memory.
