@@ -90,7 +90,13 @@ func (p *planner) ram() {
 	at := p.cfg.Source.At("board")
 	if len(p.cfg.RAM) > 0 {
 		stated := MergeRanges(p.cfg.RAM)
-		if tree := MergeRanges(l.Banks); len(tree) > 0 && !slices.Equal(tree, stated) {
+		// Less than the tree has is what one file for many boards states: the
+		// least that any of them has.
+		tree := MergeRanges(l.Banks)
+		beyond := func(r Range) bool {
+			return !slices.ContainsFunc(tree, func(bank Range) bool { return bank.Contains(r) })
+		}
+		if len(tree) > 0 && slices.ContainsFunc(stated, beyond) {
 			p.report("ram-differs", at, "remove board.ram, or correct it", "the config states RAM%s, the device tree has%s", strings.TrimPrefix(withinWords(stated), " in"), strings.TrimPrefix(withinWords(tree), " in"))
 		}
 		l.Banks = stated

@@ -139,7 +139,7 @@ func planRules() []Rule {
 			Why: "Without it the memory is reserved, or not even that, and no heap appears; kconfig itself drops an option whose dependency is off, without a word.", Fix: "Merge the config fragment with scripts/kconfig/merge_config.sh and build the kernel again.", Source: "drivers/dma-buf/heaps/Kconfig"},
 		{ID: "device-names", Level: Error, Title: "Of the heaps of one device, all have a name or none.",
 			Why: "Drivers find a region by its place in memory-region-names; with gaps in the list they would find the wrong one.", Fix: "Write {node: ..., name: ...} in every heap of the device."},
-		{ID: "ram-differs", Level: Warning, Title: "The RAM that the config states is the RAM of the tree.",
+		{ID: "ram-differs", Level: Warning, Title: "The RAM that the config states is RAM in the tree too.",
 			Why: "Heaps are placed by what the config says; on a board with less they lie outside RAM.", Fix: "Correct board.ram, or remove it where the tree is right."},
 		{ID: "variant-unknown", Level: Error, Title: "A variant changes heaps that the file has.",
 			Why: "A misspelt name would leave the heap as it is.", Fix: "Use the name of a heap of the file."},

@@ -64,7 +64,7 @@ func (r *reader) variants(root *yaml.Node) variantSet {
 	for _, name := range all.order {
 		path := "$.variants." + name
 		if fix, err := nodeName(name); err != nil {
-			r.errorf(all.keys[name], path, "yaml-value", fix, "%v", err)
+			r.errorf(all.keys[name], path, "yaml-value", fix, "%v, and a variant is called like one, as files are called after it", err)
 		}
 		v, ok := r.object(all.vals[name], path, variantKeys...)
 		if !ok {
