@@ -127,7 +127,7 @@ func scale(bank heapcfg.Range) string {
 		name string
 	}{{heapcfg.GiB, "GiB"}, {heapcfg.MiB, "MiB"}, {heapcfg.KiB, "KiB"}} {
 		if per >= u.n {
-			return fmt.Sprintf("%d.%d%s", per/u.n, per%u.n*10/u.n, u.name)
+			return fmt.Sprintf("%.1f%s", float64(per)/float64(u.n), u.name)
 		}
 	}
 	return fmt.Sprintf("%dB", per)
