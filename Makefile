@@ -28,7 +28,7 @@ endif
 
 .PHONY: help
 help: ## this list
-	@echo "usage: make TARGET [V=6.12] [ARCH=arm64|arm|riscv64] [KERNEL_SRC=/path/to/linux] [CONFIG=heaps.yaml]"
+	@echo "usage: make TARGET [V=6.12] [ARCH=arm64|arm|riscv64] [KERNEL_SRC=/path/to/linux] [CONFIG=heaps.yaml] [MEM=512]"
 	@echo
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo
@@ -38,7 +38,7 @@ help: ## this list
 demo: ## from heaps.yaml to a verified boot: compile CONFIG, boot it in QEMU, check it
 	+@test/setup.sh --arch $(or $(ARCH),arm64) boot kernel
 	+@go build -o build/bin/demo ./test/demo
-	+@MAKEFLAGS= build/bin/demo $(if $(CONFIG),-config '$(CONFIG)')
+	+@MAKEFLAGS= build/bin/demo $(if $(CONFIG),-config '$(CONFIG)') $(if $(MEM),-mem '$(MEM)')
 
 .NOTPARALLEL:
 
@@ -81,7 +81,7 @@ corpus: ## hold the rules against every arm and arm64 board of the kernels in CO
 	done
 
 # Every package whose tests heed DMAHEAP_VM; a test holds this list to that.
-VM_PACKAGES := ./test/vm ./test/truth ./internal/check/vmfault ./test/abuse
+VM_PACKAGES := ./test/vm ./test/truth ./internal/check/vmfault ./test/examples ./test/abuse
 
 # The demo comes first, as a test and because it shows how far the kernel is;
 # the tests then find that kernel in the cache.

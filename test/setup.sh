@@ -80,6 +80,10 @@ for group in "$@"; do
 		need_command patch patch
 		need_command cpp cpp
 		need_command mandoc mandoc
+		# The C programs that the documents show.
+		need_command gcc gcc
+		need_file /usr/include/stdio.h libc6-dev
+		need_file /usr/include/linux/dma-heap.h linux-libc-dev
 		# Debian's own Python: a python3 from elsewhere does not see its modules.
 		/usr/bin/python3 -c 'import kconfiglib' 2>/dev/null || missing+=(python3-kconfiglib)
 		;;

@@ -542,26 +542,25 @@ func kernelLines(defconfig string) string {
 // Every heaps.yaml is clean, warnings included, on the device tree of its board.
 func TestBoards(t *testing.T) {
 	need(t, "dtc", "device-tree-compiler")
-	for _, b := range []struct{ dir, own, dts, memory string }{
-		{"qemu/aarch64-virt", "virt.dts", "", ""},
-		{"raspberrypi/rpi4", "memory.dts", "", ""},
+	for _, b := range []struct{ config, own, dts, memory string }{
+		{"buildroot-ext/board/qemu/aarch64-virt", "board/qemu/aarch64-virt/virt.dts", "", ""},
+		{"examples/rpi4", "board/raspberrypi/rpi4/memory.dts", "", ""},
 		// The firmware fills in the memory: 4 GiB here, as on most boards.
-		{"raspberrypi/rpi4", "", "broadcom/bcm2711-rpi-4-b", "0 0 39c00000 0 40000000 bc000000"},
-		{"ti/am62x-sk", "", "ti/k3-am625-sk", ""},
-		{"freescale/imx8mp-evk", "", "freescale/imx8mp-evk", ""},
+		{"examples/rpi4", "", "broadcom/bcm2711-rpi-4-b", "0 0 39c00000 0 40000000 bc000000"},
+		{"examples/ti-am62x", "", "ti/k3-am625-sk", ""},
+		{"examples/imx8mp", "", "freescale/imx8mp-evk", ""},
 	} {
-		t.Run(b.dir+" "+b.own+b.dts, func(t *testing.T) {
-			board := filepath.Join(ext(t), "board", b.dir)
+		t.Run(b.config+" "+b.own+b.dts, func(t *testing.T) {
 			dtb := filepath.Join(t.TempDir(), "base.dtb")
 			if b.own != "" {
-				mustRun(t, nil, "dtc", "-q", "-o", dtb, filepath.Join(board, b.own))
+				mustRun(t, nil, "dtc", "-q", "-o", dtb, filepath.Join(ext(t), b.own))
 			} else {
 				treeOf(t, b.dts, dtb)
 			}
 			if b.memory != "" {
 				mustRun(t, nil, "fdtput", append([]string{"-t", "x", dtb, "/memory@0", "reg"}, strings.Fields(b.memory)...)...)
 			}
-			heapctl(t, "compile", filepath.Join(board, "heaps.yaml"), "--base", dtb, "--check", "--strict")
+			heapctl(t, "compile", filepath.Join(top(t), b.config, "heaps.yaml"), "--base", dtb, "--check", "--strict")
 		})
 	}
 }
