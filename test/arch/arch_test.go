@@ -38,7 +38,7 @@ const (
 // layers orders the packages from the ground up: a package imports only those
 // of lower layers. A new package needs a place here before it is merged.
 var layers = [][]string{
-	{"heapcfg/fdt", "dmaheap", "internal/tinyjson"},
+	{"heapcfg/fdt", "dmaheap", "internal/tinyjson", "test/docs"},
 	{"heapcfg", "internal/initramfs"},
 	{"internal/vmtest"},
 	{"heapcfg/emit", "internal/sysinfo", "internal/report"},
