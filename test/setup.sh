@@ -84,6 +84,7 @@ for group in "$@"; do
 		need_command gcc gcc
 		need_file /usr/include/stdio.h libc6-dev
 		need_file /usr/include/linux/dma-heap.h linux-libc-dev
+		need_command dt-validate dt-schema
 		# Debian's own Python: a python3 from elsewhere does not see its modules.
 		/usr/bin/python3 -c 'import kconfiglib' 2>/dev/null || missing+=(python3-kconfiglib)
 		;;

@@ -4,10 +4,12 @@ package emit_test
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -113,6 +115,7 @@ func TestFiles(t *testing.T) {
 				}
 			}
 			judge(t, base, blob, filepath.Join(dir, "heaps"))
+			validate(t, base, filepath.Join(dir, "heaps.dtbo"))
 			relint(t, l, base, filepath.Join(dir, "heaps.dtbo"))
 		})
 	}
@@ -142,6 +145,98 @@ func judge(t *testing.T, base *fdt.Tree, baseBlob, stem string) {
 	if diff := cmp.Diff(sortedDTS(t, merged), sortedDTS(t, viaUs)); diff != "" {
 		t.Errorf("fdtoverlay and Apply differ (-fdtoverlay +ours):\n%s", diff)
 	}
+}
+
+// schema returns the schema that dt-validate needs. In CI its absence is a
+// failure.
+var schema = sync.OnceValues(func() (string, error) {
+	cmd := exec.Command("../../test/dtschema.sh")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("test/dtschema.sh: %w\n%s", err, stderr.String())
+	}
+	return strings.TrimSpace(string(out)), err
+})
+
+// validate has dt-validate say nothing about what the overlay makes of its
+// base. Alone an overlay has no root node that a schema could be content with.
+func validate(t *testing.T, base *fdt.Tree, dtbo string) {
+	t.Helper()
+	merged, err := mergedTree(t, base, dtbo).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said := dtValidate(t, merged); said != "" {
+		t.Errorf("dt-validate says:\n%s", said)
+	}
+}
+
+// dtValidate returns what dt-validate says of a blob.
+func dtValidate(t *testing.T, blob []byte) string {
+	t.Helper()
+	if _, err := exec.LookPath("dt-validate"); err != nil && os.Getenv("CI") == "" {
+		t.Skip("dt-validate is missing: install dt-schema")
+	}
+	processed, err := schema()
+	if err != nil && os.Getenv("CI") == "" {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "board.dtb")
+	if err := os.WriteFile(name, blob, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("dt-validate", "-s", processed, name).CombinedOutput()
+	if err != nil {
+		t.Fatalf("dt-validate: %v\n%s", err, out)
+	}
+	return string(out)
+}
+
+// TestValidateJudges makes sure that what dt-validate is silent about was seen:
+// each flaw here must be called one.
+func TestValidateJudges(t *testing.T) {
+	base, _ := compileBase(t, "testdata/devices/base.dts")
+	for _, tc := range []struct {
+		name string
+		node *fdt.Node
+		says string
+	}{
+		{"chunk-size", heapNode("linux,chunk-heap"), "'chunk-size' is a required property"},
+		{"reusable", heapNode("linux,carveout-heap", "reusable", []byte{}), "reusable"},
+		{"write-combining", heapNode("linux,carveout-heap", "write-combining", []byte{}), "'no-map' is a dependency of 'write-combining'"},
+		{"both", heapNode("shared-dma-pool", "reusable", []byte{}, "no-map", []byte{}), "no-map"},
+		{"unknown", heapNode("shared-dma-pool", "reuseable", []byte{}), "Unevaluated properties are not allowed"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tree := base.Clone()
+			rm := tree.Root.AddChild(&fdt.Node{Name: "reserved-memory"})
+			rm.Set("#address-cells", fdt.U32s(2))
+			rm.Set("#size-cells", fdt.U32s(2))
+			rm.Set("ranges", nil)
+			rm.AddChild(tc.node)
+			blob, err := tree.Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if said := dtValidate(t, blob); !strings.Contains(said, tc.says) {
+				t.Errorf("dt-validate says %q, want %q in it", said, tc.says)
+			}
+		})
+	}
+}
+
+func heapNode(compatible string, props ...any) *fdt.Node {
+	n := &fdt.Node{Name: "heap@90000000"}
+	n.Set("compatible", fdt.StringList(compatible))
+	n.Set("reg", append(fdt.Cells(0x90000000, 2), fdt.Cells(16<<20, 2)...))
+	for i := 0; i < len(props); i += 2 {
+		n.Set(props[i].(string), props[i+1].([]byte))
+	}
+	return n
 }
 
 // mergedTree applies the blob that was written to its base, in memory.
