@@ -10,10 +10,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/expfmt"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -183,6 +186,105 @@ func TestParseBack(t *testing.T) {
 	}
 	if cases != doc.Tests || doc.Tests != len(sample().Results) {
 		t.Errorf("junit has %d cases and says %d, want %d", cases, doc.Tests, len(sample().Results))
+	}
+}
+
+// element is what the JUnit schema of the xunit plugin of Jenkins (junit-10.xsd)
+// says of an element, as far as one occurs here. Others, GitLab and pytest
+// among them, take what it takes.
+type element struct {
+	within   []string
+	required string
+	optional string
+}
+
+var junitSchema = map[string]element{
+	"testsuites": {[]string{""}, "", "name time tests failures errors"},
+	"testsuite":  {[]string{"testsuites", "testsuite"}, "name tests failures errors", "group time skipped timestamp hostname id package file log url version"},
+	"testcase":   {[]string{"testsuite"}, "name", "time classname group"},
+	"failure":    {[]string{"testcase"}, "", "type message"},
+	"skipped":    {[]string{"testcase"}, "", "type message"},
+	"system-out": {[]string{"testcase", "testsuite"}, "", ""},
+}
+
+var surefireTime = regexp.MustCompile(`^[0-9]*(\.[0-9]{0,3})?$`)
+
+func TestJUnitSchema(t *testing.T) {
+	for _, r := range []*Report{sample(), {}} {
+		var buf bytes.Buffer
+		if err := Write(&buf, r, "junit", Options{}); err != nil {
+			t.Fatal(err)
+		}
+		parents := []string{""}
+		dec := xml.NewDecoder(&buf)
+		for {
+			tok, err := dec.Token()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch tok := tok.(type) {
+			case xml.StartElement:
+				name := tok.Name.Local
+				rule, known := junitSchema[name]
+				if parent := parents[len(parents)-1]; !known || !slices.Contains(rule.within, parent) {
+					t.Errorf("the schema has no <%s> in <%s>", name, parent)
+				}
+				parents = append(parents, name)
+				have := map[string]bool{}
+				for _, a := range tok.Attr {
+					have[a.Name.Local] = true
+					if !slices.Contains(strings.Fields(rule.required+" "+rule.optional), a.Name.Local) {
+						t.Errorf("the schema gives <%s> no %s", name, a.Name.Local)
+					}
+					if a.Name.Local == "time" && !surefireTime.MatchString(a.Value) {
+						t.Errorf("<%s time=%q> is no time of the schema", name, a.Value)
+					}
+				}
+				for _, a := range strings.Fields(rule.required) {
+					if !have[a] {
+						t.Errorf("<%s> lacks %s", name, a)
+					}
+				}
+			case xml.EndElement:
+				parents = parents[:len(parents)-1]
+			}
+		}
+	}
+}
+
+// The parser of Prometheus itself reads what node_exporter is to hand on.
+func TestPromParsedBack(t *testing.T) {
+	for name, r := range map[string]*Report{"sample": sample(), "empty": {}} {
+		r.Finish(1)
+		var buf bytes.Buffer
+		if err := Write(&buf, r, "prom", Options{}); err != nil {
+			t.Fatal(err)
+		}
+		var parser expfmt.TextParser
+		families, err := parser.TextToMetricFamilies(bytes.NewReader(buf.Bytes()))
+		if err != nil {
+			t.Errorf("%s: %v\n%s", name, err, buf.Bytes())
+			continue
+		}
+		if got := int(families["dmaheap_check_exit_code"].Metric[0].Gauge.GetValue()); got != r.Summary.Exit {
+			t.Errorf("%s: exit code %d, want %d", name, got, r.Summary.Exit)
+		}
+		if got := len(families["dmaheap_check_status"].GetMetric()); got != len(r.Results) {
+			t.Errorf("%s: %d outcomes, want %d", name, got, len(r.Results))
+		}
+		for _, f := range families {
+			if f.GetHelp() == "" || f.GetType().String() != "GAUGE" {
+				t.Errorf("%s: %s has the help %q and the type %v", name, f.GetName(), f.GetHelp(), f.GetType())
+			}
+			for _, m := range f.Metric {
+				if m.TimestampMs != nil {
+					t.Errorf("%s: %s has a time stamp, which node_exporter refuses", name, f.GetName())
+				}
+			}
+		}
 	}
 }
 
