@@ -49,6 +49,9 @@ for group in "$@"; do
 		need_command dtc device-tree-compiler
 		need_command fdtoverlay device-tree-compiler
 		need_command "$qemu" "$qemu_package"
+		# The kernel's own reader of test results, and a root file system.
+		need_command python3 python3
+		need_command mke2fs e2fsprogs
 		;;
 	kernel)
 		need_command gcc gcc

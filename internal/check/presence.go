@@ -55,6 +55,11 @@ func (r *run) whyUnsupported(dirErr error) *outcome {
 	switch {
 	case err == nil && cfg.Value("DMABUF_HEAPS") == "":
 		o := fail("the kernel was built without CONFIG_DMABUF_HEAPS").because(want, "CONFIG_DMABUF_HEAPS is not set", cfg.Path)
+		if _, err := r.board.FS.Lstat("dev/ion"); err == nil && cfg.Has("DMABUF_HEAPS") {
+			o = fail("the kernel has ION (/dev/ion), the predecessor of DMA-BUF heaps, and was built without CONFIG_DMABUF_HEAPS").
+				because(want, "/dev/ion, and CONFIG_DMABUF_HEAPS is not set", cfg.Path)
+			return o.advise("build the kernel with the config fragment that heapctl compile writes beside the overlay; it begins with\nCONFIG_DMABUF_HEAPS=y\nprograms written for ION must be ported: it is gone since 5.11")
+		}
 		if !r.board.Kernel.IsZero() && !cfg.Has("DMABUF_HEAPS") && r.board.Kernel.Before(heapcfg.Version{Major: 5, Minor: 6}) {
 			return r.tooOld(want, found)
 		}
@@ -123,7 +128,7 @@ func (r *run) compareTrees() *outcome {
 		return skip("the live device tree has no memory node that can be read")
 	}
 	evidence := sysinfo.TreePath + "/reserved-memory"
-	var missing, moved, wanted []string
+	var missing, moved, resized, wanted []string
 	for i := range r.lock.Layout.Regions {
 		want := &r.lock.Layout.Regions[i]
 		if !want.Active() || !want.FromConfig {
@@ -136,6 +141,8 @@ func (r *run) compareTrees() *outcome {
 			missing = append(missing, want.Node)
 		case !got.Active():
 			missing = append(missing, want.Node+" (disabled)")
+		case !want.Dynamic && !got.Dynamic && got.Range.Base == want.Range.Base && got.Range.Size != want.Range.Size:
+			resized = append(resized, fmt.Sprintf("%s: meant %s, has %s", want.Node, heapcfg.FormatSize(want.Range.Size), heapcfg.FormatSize(got.Range.Size)))
 		case !want.Dynamic && (got.Range != want.Range || got.Dynamic):
 			moved = append(moved, fmt.Sprintf("%s: meant %v, has %v", want.Node, want.Range, got.Range))
 		}
@@ -157,6 +164,10 @@ func (r *run) compareTrees() *outcome {
 		return fail("the live device tree lacks %s: another version of the overlay, or another base tree, was booted", strings.Join(missing, ", ")).
 			because(expected, r.liveRegions(), evidence).
 			advise("%s", overlayAdvice)
+	case len(resized) > 0:
+		return fail("a region has another size than was meant: %s", strings.Join(resized, ", ")).
+			because("the sizes of "+r.lock.Config, strings.Join(resized, "\n"), evidence).
+			advise("install the overlay and the lock of one and the same compile run: this overlay is older, or another one changes the region")
 	case len(moved) > 0:
 		return fail("the boot loader, or another overlay, moved a region").
 			because("the addresses of "+r.lock.Config, strings.Join(moved, "\n"), evidence).

@@ -22,7 +22,7 @@ func shell() string {
 		fmt.Println("init: no terminal behind the console")
 		return PowerOff
 	}
-	defer tty.Close()
+	defer func() { tty.Close() }()
 	if _, err := os.Stat("/bin/sh"); err == nil {
 		command(tty, []string{"/bin/sh"}, tty)
 		return PowerOff
@@ -63,7 +63,15 @@ func shell() string {
 				_, _ = tty.Write(data)
 			}
 		default:
-			if code := command(tty, append([]string{Program}, words...), tty); code != 0 {
+			code := command(tty, append([]string{Program}, words...), tty)
+			// The end of a session hangs its terminal up for all who
+			// have it open, so that it must be opened anew.
+			tty.Close()
+			if tty = consoleTTY(); tty == nil {
+				return PowerOff
+			}
+			in = bufio.NewScanner(tty)
+			if code != 0 {
 				fmt.Fprintf(tty, "exit code %d\n", code)
 			}
 		}

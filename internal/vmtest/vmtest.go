@@ -99,8 +99,15 @@ type VM struct {
 	DTB     string // "" leaves the device tree to QEMU
 	Append  string // more kernel arguments
 	Timeout time.Duration
-	// Console, where set, receives the console while the guest runs.
+	// Devices are more arguments of QEMU, such as "-device".
+	Devices []string
+	// Console, where set, receives the console while the guest runs, and
+	// Input is what is typed there.
 	Console io.Writer
+	Input   io.Reader
+	// Grace is how long a guest that has given its result may go on; by
+	// default as long as it takes to power off.
+	Grace time.Duration
 }
 
 // Args returns the QEMU command line, program first.
@@ -117,6 +124,7 @@ func (vm VM) Args() []string {
 	if vm.DTB != "" {
 		args = append(args, "-dtb", vm.DTB)
 	}
+	args = append(args, vm.Devices...)
 	return append(args, "-append", strings.TrimSpace("console="+m.Console+" "+bootArgs+" "+vm.Append))
 }
 
@@ -218,8 +226,19 @@ func Run(ctx context.Context, vm VM) (*Result, error) {
 	args := vm.Args()
 	cmd := exec.CommandContext(runCtx, args[0], args[1:]...)
 	var stderr bytes.Buffer
-	console := &console{tee: vm.Console, stop: cancel}
+	console := &console{tee: vm.Console, stop: cancel, grace: vm.Grace}
+	if console.grace == 0 {
+		console.grace = powerOffGrace
+	}
 	cmd.Stdout, cmd.Stderr = console, &stderr
+	if vm.Input != nil {
+		typed, err := cmd.StdinPipe()
+		if err != nil {
+			return nil, err
+		}
+		// Whoever types may be waiting for a line that never comes.
+		go func() { _, _ = io.Copy(typed, vm.Input) }()
+	}
 	cmd.WaitDelay = 5 * time.Second
 	start := time.Now()
 	waitErr := cmd.Run()
@@ -260,8 +279,9 @@ func Run(ctx context.Context, vm VM) (*Result, error) {
 // console collects the guest's output and ends the run when there is too much
 // of it, or when the guest has given its result and does not go away.
 type console struct {
-	tee  io.Writer
-	stop context.CancelFunc
+	tee   io.Writer
+	stop  context.CancelFunc
+	grace time.Duration
 
 	mu       sync.Mutex
 	buf      bytes.Buffer
@@ -285,7 +305,7 @@ func (c *console) Write(p []byte) (int, error) {
 	c.buf.Write(p)
 	if !c.leaving && bytes.Contains(c.buf.Bytes()[from:], []byte(initramfs.ExitMark)) {
 		c.leaving = true
-		time.AfterFunc(powerOffGrace, c.stop)
+		time.AfterFunc(c.grace, c.stop)
 	}
 	return len(p), nil
 }
