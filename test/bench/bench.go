@@ -6,7 +6,8 @@
 // `make test` runs these tests with DMAHEAP_VM=require: then a missing QEMU or
 // kernel is a failure. A plain `go test` runs them where the kernel of
 // test/kernel.sh is in the cache, and says why it skips where it is not.
-// DMAHEAP_VM=skip leaves them out. Which kernel it is, the environment says as
+// DMAHEAP_VM=skip leaves them out, and DMAHEAP_VM_DEBUG=1 leaves those that a
+// debug kernel has to pass. Which kernel it is, the environment says as
 // for test/kernel.sh.
 package bench
 
@@ -35,7 +36,13 @@ type Bench struct {
 	Heapctl string          // heapctl for the guest
 	Base    string          // QEMU's own device tree
 	Example Board
-	Image   string // a kernel that has all heaps of the example
+	All     Board // has a heap of each kind
+	// Image is a kernel that can make all heaps of both boards, and has the
+	// tests of the heaps in it.
+	Image string
+	// Debug tells that this kernel has the kernel's own checkers, which make
+	// it slow.
+	Debug bool
 }
 
 // A Board is a heap config on its way to the machine.
@@ -64,7 +71,10 @@ func Main(m *testing.M) int {
 	return m.Run()
 }
 
-const modeVar = "DMAHEAP_VM"
+const (
+	modeVar  = "DMAHEAP_VM"
+	debugVar = "DMAHEAP_VM_DEBUG"
+)
 
 // Required tells whether what a test needs must be there, or be built.
 func Required() bool { return os.Getenv(modeVar) == "require" }
@@ -74,6 +84,28 @@ func SkipIfAsked(t *testing.T) {
 	t.Helper()
 	if os.Getenv(modeVar) == "skip" {
 		t.Skip(modeVar + "=skip")
+	}
+}
+
+// OnlyDefaultLine skips a test on any kernel but the one that is built without
+// being asked for.
+func OnlyDefaultLine(t *testing.T) {
+	t.Helper()
+	SkipIfAsked(t)
+	r, err := rig.New(os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := r.Line(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	usual, err := r.DefaultLine(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line != usual || os.Getenv("KERNEL_SRC") != "" {
+		t.Skipf("is tested on kernel %s alone", usual)
 	}
 }
 
@@ -87,8 +119,18 @@ func Lacking(t *testing.T, err error) {
 	t.Skipf("%v; `make kernel` builds it", err)
 }
 
-// Setup returns the bench and a context that ends with the test.
+// Setup returns the bench and a context that ends with the test. It skips the
+// test where DMAHEAP_VM_DEBUG asks for a debug kernel.
 func Setup(t *testing.T) (*Bench, context.Context) {
+	t.Helper()
+	if os.Getenv(debugVar) != "" {
+		t.Skip(debugVar + " is set, and this test needs no debug kernel")
+	}
+	return SetupAny(t)
+}
+
+// SetupAny is Setup for tests that a debug kernel has to pass as well.
+func SetupAny(t *testing.T) (*Bench, context.Context) {
 	t.Helper()
 	SkipIfAsked(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
@@ -133,9 +175,27 @@ func (b *Bench) build(ctx context.Context) error {
 	if b.Example, err = b.compile(ctx, filepath.Join(b.Root, b.Rig.Example()), filepath.Join(shared.dir, "example")); err != nil {
 		return err
 	}
-	b.Image, err = b.Rig.Image(ctx, rig.Kernel{Fragments: []string{b.Example.Config}, Cached: !Required()})
+	all := filepath.Join(b.Root, "test", "bench", "testdata", "all.yaml")
+	if b.All, err = b.compile(ctx, all, filepath.Join(shared.dir, "all")); err != nil {
+		return err
+	}
+	b.Debug = os.Getenv(debugVar) != ""
+	k := Cached()
+	k.Debug = b.Debug
+	configs := filepath.Join(b.Root, "kernel-patches", "configs")
+	k.Fragments = []string{b.Example.Config, b.All.Config, filepath.Join(configs, "test.config")}
+	if b.HasKUnit() {
+		k.Fragments = append(k.Fragments, filepath.Join(configs, "kunit.config"))
+	}
+	b.Image, err = b.Rig.Image(ctx, k)
 	return err
 }
+
+// HasKUnit tells whether this line of kernels has KUnit.
+func (b *Bench) HasKUnit() bool { return !b.Line.Before(heapcfg.Version{Major: 5, Minor: 5}) }
+
+// Cached returns a kernel that is built only where it is required.
+func Cached() rig.Kernel { return rig.Kernel{Cached: !Required()} }
 
 // On returns a bench for another machine, with its base tree; the kernel and
 // the programs stay those of the bench, and so has the architecture.
@@ -201,7 +261,7 @@ func (b Board) Heaps(kind heapcfg.Kind) []string {
 	return names
 }
 
-// Kernel builds a kernel, where that is asked for, or finds it in the cache.
+// Kernel builds a kernel, where it is required, or finds it in the cache.
 func (b *Bench) Kernel(ctx context.Context, t *testing.T, k rig.Kernel) string {
 	t.Helper()
 	k.Cached = !Required()
@@ -212,18 +272,24 @@ func (b *Bench) Kernel(ctx context.Context, t *testing.T, k rig.Kernel) string {
 	return image
 }
 
-// Selftest builds the kernel's own selftest, or finds it in the cache.
+// selftestLine is the line of kernels whose selftest judges all kernels.
+const selftestLine = "7.3"
+
+// Selftest builds mainline's selftest, where it is required, or finds it in the
+// cache.
 func (b *Bench) Selftest(ctx context.Context, t *testing.T) string {
 	t.Helper()
-	program, err := b.Rig.Selftest(ctx, rig.Kernel{Cached: !Required()})
+	k := Cached()
+	k.Env = []string{"V=" + selftestLine, "KERNEL_SRC="}
+	program, err := b.Rig.Selftest(ctx, k)
 	if err != nil {
 		Lacking(t, err)
 	}
 	return program
 }
 
-// WithRegions returns the base tree with these children of /reserved-memory,
-// given as device tree source.
+// WithRegions returns the base tree with these children of /reserved-memory, given
+// as device tree source.
 func (b *Bench) WithRegions(ctx context.Context, t *testing.T, nodes string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -249,7 +315,7 @@ func (b *Bench) VM(ctx context.Context, t *testing.T, plan initramfs.Plan, files
 	if err := b.Initramfs(ctx, initrd, plan, files...); err != nil {
 		t.Fatal(err)
 	}
-	return vmtest.VM{Machine: b.Machine, Kernel: b.Image, Initrd: initrd, DTB: b.Example.Merged, Timeout: 3 * time.Minute}
+	return vmtest.VM{Machine: b.Machine, Kernel: b.Image, Initrd: initrd, DTB: b.Example.Merged, Timeout: 5 * time.Minute}
 }
 
 // File reads a file of the host into an entry of the initramfs.

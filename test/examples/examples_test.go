@@ -147,7 +147,6 @@ func TestExamplesBoot(t *testing.T) {
 			plan := initramfs.Plan{Rules: rig.RulesPath, Run: [][]string{{"/bin/heapctl", "check", "--full", rig.LockPath}}}
 			vm := b.VM(ctx, t, plan, b.Files(t, board)...)
 			vm.Machine.MemMiB, vm.DTB = mib, merged
-			vm.Kernel = b.Kernel(ctx, t, rig.Kernel{Fragments: []string{board.Config}})
 			res, err := vmtest.Run(ctx, vm)
 			if err != nil {
 				t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dmaheap/dmaheap/internal/initramfs"
@@ -131,12 +132,34 @@ func (r *Rig) build(ctx context.Context, pkg, arch string, how ...string) (strin
 	if how[0] == "test" {
 		file += ".test"
 	}
+	unlock, err := lock(filepath.Join(r.Root, "build", "bin"))
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
 	argv := append([]string{"go"}, how...)
-	_, err := r.output(ctx, r.Progress, env, append(argv, "-trimpath", "-ldflags=-s -w", "-o", file, "./"+pkg)...)
+	_, err = r.output(ctx, r.Progress, env, append(argv, "-trimpath", "-ldflags=-s -w", "-o", file, "./"+pkg)...)
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w", pkg, err)
 	}
 	return file, nil
+}
+
+// lock keeps other processes from writing to a directory: tests of several
+// packages and kernels build the same programs at the same time.
+func lock(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.Create(filepath.Join(dir, ".lock"))
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return func() { f.Close() }, nil
 }
 
 // A Kernel says which kernel to build. Kernel line, source and patches come
@@ -162,6 +185,11 @@ func (r *Rig) Selftest(ctx context.Context, k Kernel) (string, error) {
 // Line returns the kernel line that the environment asks for, such as 6.12.
 func (r *Rig) Line(ctx context.Context) (string, error) {
 	return r.kernelScript(ctx, Kernel{}, "line")
+}
+
+// DefaultLine returns the line that is meant where the environment says nothing.
+func (r *Rig) DefaultLine(ctx context.Context) (string, error) {
+	return r.kernelScript(ctx, Kernel{Env: []string{"V=", "KERNEL_SRC="}}, "line")
 }
 
 func (r *Rig) kernelScript(ctx context.Context, k Kernel, what string) (string, error) {

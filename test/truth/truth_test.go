@@ -25,7 +25,6 @@ import (
 	"github.com/dmaheap/dmaheap/internal/initramfs"
 	"github.com/dmaheap/dmaheap/internal/vmtest"
 	"github.com/dmaheap/dmaheap/test/bench"
-	"github.com/dmaheap/dmaheap/test/rig"
 )
 
 func TestMain(m *testing.M) { os.Exit(bench.Main(m)) }
@@ -349,6 +348,19 @@ func areas(n int) []*fdt.Node {
 	return out
 }
 
+// TestBuild builds what the tests boot.
+func TestBuild(t *testing.T) {
+	b, ctx := bench.Setup(t)
+	mainline(ctx, t, b)
+}
+
+// mainline returns a kernel without our patches.
+func mainline(ctx context.Context, t *testing.T, b *bench.Bench) string {
+	k := bench.Cached()
+	k.Env = []string{"DMAHEAP_PATCHES=none"}
+	return b.Kernel(ctx, t, k)
+}
+
 func TestRulesAgainstTheKernel(t *testing.T) {
 	b, ctx, base := setup(t)
 	for _, l := range layouts {
@@ -366,7 +378,7 @@ func TestRulesAgainstTheKernel(t *testing.T) {
 // must be.
 func TestRulesAgainstMainline(t *testing.T) {
 	b, ctx, base := setup(t)
-	image := b.Kernel(ctx, t, rig.Kernel{Env: []string{"DMAHEAP_PATCHES=none"}})
+	image := mainline(ctx, t, b)
 	cfg, findings := heapcfg.Parse("heaps.yaml", []byte(`version: 1
 target: {kernel: "`+b.Line.String()+`", patched: false}
 keep-clear:

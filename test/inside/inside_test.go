@@ -1,0 +1,589 @@
+// SPDX-License-Identifier: MIT
+
+package inside
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dmaheap/dmaheap/dmaheap"
+	"github.com/dmaheap/dmaheap/heapcfg"
+)
+
+// Files of the kernel that the tests use.
+const (
+	numbersDir = "/sys/kernel/dma_heap"
+	importFile = "/sys/kernel/debug/heap_importer/import"
+	leaksFile  = "/sys/kernel/debug/kmemleak"
+	debugDir   = "/sys/kernel/debug"
+)
+
+var (
+	onMachine = flag.Bool("inside", false, "run: this is the machine under test")
+	beyond    = flag.String("beyond", "", "`HEAP,...` that the device for the first 4 GiB cannot reach, and that have no pages to bounce")
+	lockFile  = flag.String("lock", "", "`file` that says where the heaps lie")
+	reserved  = flag.String("reserved", "", "`BASE+SIZE,...` whose pages the kernel must not use")
+)
+
+// TestMain also serves as the few programs that the plan of a machine needs
+// besides: ls DIR..., rm FILE..., and log, which prints the kernel's.
+func TestMain(m *testing.M) {
+	tools := map[string]func(args []string) error{"ls": list, "rm": remove, "log": kernelLog}
+	if len(os.Args) > 1 && tools[os.Args[1]] != nil {
+		if err := tools[os.Args[1]](os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	flag.Parse()
+	os.Exit(m.Run())
+}
+
+func list(dirs []string) error {
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			fmt.Println(e.Name())
+		}
+	}
+	return nil
+}
+
+func remove(names []string) error {
+	for _, name := range names {
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kernelLog prints the kernel log, each line with its level in front, as
+// syslog(2) gives it.
+func kernelLog([]string) error {
+	const readAll, sizeBuffer = 3, 10
+	n, err := syscall.Klogctl(sizeBuffer, nil)
+	if err != nil {
+		return err
+	}
+	log := make([]byte, n)
+	if n, err = syscall.Klogctl(readAll, log); err != nil {
+		return err
+	}
+	_, err = os.Stdout.Write(log[:n])
+	return err
+}
+
+// heaps returns the names of all heaps, without udev's links to them.
+func heaps(t *testing.T) []string {
+	t.Helper()
+	if !*onMachine {
+		t.Skip("runs in the machine under test; test/vm boots it")
+	}
+	entries, err := os.ReadDir(dmaheap.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Type()&os.ModeSymlink == 0 {
+			names = append(names, e.Name())
+		}
+	}
+	if len(names) == 0 {
+		t.Fatalf("no heaps in %s", dmaheap.Dir)
+	}
+	return names
+}
+
+// ours tells the heaps of the patches from mainline's own.
+func ours(heap string) bool {
+	_, err := os.Stat(filepath.Join(numbersDir, heap))
+	return err == nil
+}
+
+// number reads a file below /sys/kernel/dma_heap.
+func number(t *testing.T, heap, name string) uint64 {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(numbersDir, heap, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// numbers are what a heap must come back to when nobody uses it.
+type numbers struct{ used, largest, buffers uint64 }
+
+func numbersOf(t *testing.T, heap string) numbers {
+	t.Helper()
+	return numbers{number(t, heap, "used"), number(t, heap, "largest_free"), number(t, heap, "buffers")}
+}
+
+// settled waits until a heap is back to what it was: the last reference to a
+// buffer may be dropped a moment after the call that gave it up.
+func settled(t *testing.T, heap string, want numbers) {
+	t.Helper()
+	var got numbers
+	for range 200 {
+		if got = numbersOf(t, heap); got == want {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("%s: used %d, largest_free %d, buffers %d; want %d, %d, %d as before",
+		heap, got.used, got.largest, got.buffers, want.used, want.largest, want.buffers)
+}
+
+// importBuffer has the kernel's test importer attach, map, sync and vmap it.
+func importBuffer(b *dmaheap.Buffer) error {
+	f, err := os.OpenFile(importFile, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(strconv.Itoa(int(b.FD())))
+	return err
+}
+
+// tolerated tells whether an import may fail this way: mainline's own heaps
+// ignore how much a device takes in one go.
+func tolerated(heap string, err error) bool {
+	return errors.Is(err, syscall.EMSGSIZE) && !ours(heap)
+}
+
+func open(t *testing.T, heap string) *dmaheap.Heap {
+	t.Helper()
+	h, err := dmaheap.Open(heap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+// sizes are allocated one after the other: a page, an odd number of pages, and
+// more than the pieces that the importer's second device takes.
+var sizes = []uint64{4 << 10, 52 << 10, 1<<20 + 4<<10, 4 << 20}
+
+func TestImporter(t *testing.T) {
+	for _, name := range heaps(t) {
+		t.Run(name, func(t *testing.T) {
+			h := open(t, name)
+			for _, size := range sizes {
+				if ours(name) && size > number(t, name, "largest_free") {
+					continue
+				}
+				b, err := h.Alloc(size)
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = importBuffer(b)
+				switch {
+				case slices.Contains(strings.Split(*beyond, ","), name):
+					if err == nil {
+						t.Errorf("import of %d bytes: a device took what it cannot reach", size)
+					}
+				case err != nil && !tolerated(name, err):
+					t.Errorf("import of %d bytes: %v; the kernel log says which step", size, err)
+				}
+				b.Close()
+			}
+		})
+	}
+}
+
+// promised returns the heaps of the lock file, if one is given.
+func promised(t *testing.T) []heapcfg.Expected {
+	t.Helper()
+	if *lockFile == "" {
+		return nil
+	}
+	data, err := os.ReadFile(*lockFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := heapcfg.ParseLock(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lock.Heaps
+}
+
+// TestPlace looks where a device finds a buffer: inside the region that the lock
+// file promises, and in one piece unless it is a heap of chunks. User space does
+// not see that, since /proc/PID/pagemap has nothing of mappings without pages.
+func TestPlace(t *testing.T) {
+	heaps(t)
+	if *lockFile == "" {
+		t.Skip("no lock file is given")
+	}
+	for _, want := range promised(t) {
+		if want.Range.Size == 0 {
+			continue
+		}
+		t.Run(want.Name, func(t *testing.T) {
+			h := open(t, want.Name)
+			b, err := h.Alloc(sizes[len(sizes)-1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			if err := importBuffer(b); err != nil && !tolerated(want.Name, err) {
+				t.Fatal(err)
+			}
+			text, err := os.ReadFile(importFile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var sum, pieces uint64
+			var end heapcfg.Addr
+			for _, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+				var base, size uint64
+				if _, err := fmt.Sscanf(line, "%v %v", &base, &size); err != nil {
+					t.Fatalf("%q: %v", line, err)
+				}
+				piece := heapcfg.Range{Base: heapcfg.Addr(base), Size: size}
+				if !want.Range.Contains(piece) {
+					t.Errorf("%v lies outside of %v", piece, want.Range)
+				}
+				if piece.Base != end {
+					pieces++
+				}
+				sum, end = sum+size, piece.Base+heapcfg.Addr(size)
+			}
+			if sum != b.Size() {
+				t.Errorf("the device found %d of %d bytes", sum, b.Size())
+			}
+			if want.Kind != heapcfg.Chunk && pieces != 1 {
+				t.Errorf("%d pieces, want one", pieces)
+			}
+		})
+	}
+}
+
+// How many users each heap has at once, and what each of them does.
+const togetherUsers, togetherRounds = 4, 12
+
+// Users of each heap at once allocate, map, write, sync and import.
+func TestTogether(t *testing.T) {
+	var wg sync.WaitGroup
+	before := map[string]numbers{}
+	deviceOnly := map[string]bool{}
+	names := heaps(t)
+	for _, h := range promised(t) {
+		deviceOnly[h.Name] = h.Access == heapcfg.DeviceOnly
+	}
+	for _, name := range names {
+		if ours(name) {
+			before[name] = numbersOf(t, name)
+		}
+		h := open(t, name)
+		for user := range togetherUsers {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				for round := range togetherRounds {
+					if err := use(h, sizes[(user+round)%len(sizes)], byte(16*user+round), !deviceOnly[name]); err != nil {
+						t.Errorf("%s, user %d, round %d: %v", name, user, round, err)
+						return
+					}
+				}
+			}()
+		}
+	}
+	wg.Wait()
+	for name, n := range before {
+		settled(t, name, n)
+	}
+}
+
+// use allocates a buffer and does all that can be done with it.
+func use(h *dmaheap.Heap, size uint64, mark byte, mapped bool) error {
+	b, err := h.Alloc(size)
+	if errors.Is(err, dmaheap.ErrNoMemory) {
+		return nil // the others have it
+	}
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if !mapped {
+		return importBuffer(b)
+	}
+	m, err := b.Map(dmaheap.ReadWrite)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	marks := bytes.Repeat([]byte{mark}, len(m.Bytes()))
+	err = b.Sync(dmaheap.ReadWrite, func() error {
+		if !bytes.Equal(m.Bytes(), make([]byte, len(m.Bytes()))) {
+			return errors.New("a new buffer is not all zero")
+		}
+		copy(m.Bytes(), marks)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	// The importer writes to the first and the last byte.
+	if err := importBuffer(b); err != nil && !tolerated(h.Name(), err) {
+		return fmt.Errorf("import: %w", err)
+	}
+	if inner := m.Bytes()[1 : len(marks)-1]; !bytes.Equal(inner, marks[2:]) {
+		return errors.New("the buffer does not hold what was written")
+	}
+	return nil
+}
+
+// settings make every allocation of the kernel one that can be made to fail.
+var settings = []struct{ file, value string }{
+	{"failslab/ignore-gfp-wait", "N"},
+	{"fail_page_alloc/ignore-gfp-wait", "N"},
+	{"fail_page_alloc/ignore-gfp-highmem", "N"},
+	{"fail_page_alloc/min-order", "0"},
+	{"failslab/verbose", "0"},
+	{"fail_page_alloc/verbose", "0"},
+}
+
+// nthLimit bounds a walk: no call allocates memory so often.
+const nthLimit = 400
+
+// failNth calls fn while the n-th allocation that the kernel makes for it
+// fails, and tells whether it came to that.
+func failNth(n int, fn func() error) (failed bool, callErr, err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	f, err := os.OpenFile("/proc/thread-self/fail-nth", os.O_RDWR, 0)
+	if err != nil {
+		return false, nil, err
+	}
+	defer f.Close()
+	// Raw calls on a file that is open: nothing else may come between.
+	fd := int(f.Fd())
+	if _, err := syscall.Pwrite(fd, []byte(strconv.Itoa(n)), 0); err != nil {
+		return false, nil, fmt.Errorf("fail-nth: %w", err)
+	}
+	callErr = fn()
+	var left [16]byte
+	k, err := syscall.Pread(fd, left[:], 0)
+	if err != nil {
+		return false, callErr, fmt.Errorf("fail-nth: %w", err)
+	}
+	if _, err := syscall.Pwrite(fd, []byte("0"), 0); err != nil {
+		return false, callErr, fmt.Errorf("fail-nth: %w", err)
+	}
+	return strings.TrimSpace(string(left[:k])) == "0", callErr, nil
+}
+
+// TestFailNth lets each allocation of memory fail in turn that the kernel makes
+// in a call on a heap or a buffer. The call may fail or not; afterwards all must
+// be as it was before.
+func TestFailNth(t *testing.T) {
+	names := heaps(t)
+	if _, err := os.Stat("/proc/self/fail-nth"); err != nil {
+		t.Skip("this kernel injects no faults:", err)
+	}
+	for _, s := range settings {
+		if err := os.WriteFile(filepath.Join(debugDir, s.file), []byte(s.value), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	imports, err := os.OpenFile(importFile, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer imports.Close()
+	const size = 1<<20 + 4<<10
+	deviceOnly := map[string]bool{}
+	for _, h := range promised(t) {
+		deviceOnly[h.Name] = h.Access == heapcfg.DeviceOnly
+	}
+	calls := []struct {
+		name string
+		cpu  bool // needs memory that the CPU can map
+		fn   func(h *dmaheap.Heap, b *dmaheap.Buffer) error
+	}{
+		{"alloc", false, func(h *dmaheap.Heap, _ *dmaheap.Buffer) error {
+			b, err := h.Alloc(size)
+			if err == nil {
+				err = b.Close()
+			}
+			return err
+		}},
+		{"mmap", true, func(_ *dmaheap.Heap, b *dmaheap.Buffer) error {
+			m, err := b.Map(dmaheap.ReadWrite)
+			if err == nil {
+				err = m.Close()
+			}
+			return err
+		}},
+		{"sync", true, func(_ *dmaheap.Heap, b *dmaheap.Buffer) error {
+			return b.Sync(dmaheap.ReadWrite, func() error { return nil })
+		}},
+		{"import", false, func(_ *dmaheap.Heap, b *dmaheap.Buffer) error {
+			_, err := syscall.Write(int(imports.Fd()), []byte(strconv.Itoa(int(b.FD()))))
+			return err
+		}},
+	}
+	for _, name := range names {
+		for _, call := range calls {
+			if call.cpu && deviceOnly[name] {
+				continue
+			}
+			t.Run(name+"/"+call.name, func(t *testing.T) {
+				h := open(t, name)
+				b, err := h.Alloc(size)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer b.Close()
+				var before numbers
+				if ours(name) {
+					before = numbersOf(t, name)
+				}
+				// Once without a fault: what this program needs memory for is
+				// then there.
+				if err := call.fn(h, b); err != nil && !tolerated(name, err) {
+					t.Fatal(err)
+				}
+				n, refused := 1, 0
+				for ; ; n++ {
+					failed, callErr, err := failNth(n, func() error { return call.fn(h, b) })
+					if err != nil {
+						t.Fatal(err)
+					}
+					if ours(name) {
+						settled(t, name, before)
+					}
+					if !failed {
+						if callErr != nil && !tolerated(name, callErr) {
+							t.Errorf("fails with no fault injected: %v", callErr)
+						}
+						break
+					}
+					if callErr != nil {
+						refused++
+					}
+					if n == nthLimit {
+						t.Fatalf("still allocates at the %dth time", n)
+					}
+				}
+				t.Logf("%d allocations failed in turn, %d of them made the call fail", n-1, refused)
+				if call.name == "alloc" && refused == 0 {
+					t.Error("no fault had an effect: is it injected at all?")
+				}
+			})
+		}
+	}
+}
+
+// TestReserved looks at every page of ranges that the kernel must keep its hands
+// off. /proc/iomem shows only what was reserved at boot; this is the state of
+// the page itself.
+func TestReserved(t *testing.T) {
+	heaps(t)
+	if *reserved == "" {
+		t.Skip("no ranges are given")
+	}
+	f, err := os.Open("/proc/kpageflags")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	// include/uapi/linux/kernel-page-flags.h, and KPF_RESERVED of its
+	// neighbour in include/linux.
+	const noPage, reservedPage = 1 << 20, 1 << 32
+	page := uint64(os.Getpagesize())
+	for _, r := range strings.Split(*reserved, ",") {
+		var base, size uint64
+		if _, err := fmt.Sscanf(r, "%v+%v", &base, &size); err != nil {
+			t.Fatalf("%q: %v", r, err)
+		}
+		for at := base / page; at*page < base+size; at++ {
+			var entry [8]byte
+			if _, err := f.ReadAt(entry[:], int64(at*8)); err != nil {
+				t.Fatalf("page %#x: %v", at*page, err)
+			}
+			if flags := binary.NativeEndian.Uint64(entry[:]); flags&(noPage|reservedPage) == 0 {
+				t.Errorf("%s: the kernel uses the page at %#x, flags %#x", r, at*page, flags)
+				break
+			}
+		}
+	}
+}
+
+// TestNothingLeft looks whether all memory came back, as the last of the tests.
+// CMA areas also serve the kernel's own drivers.
+func TestNothingLeft(t *testing.T) {
+	cma := map[string]bool{heapcfg.DefaultCMAName: true}
+	for _, h := range promised(t) {
+		cma[h.Name] = h.Kind == heapcfg.CMA
+	}
+	for _, name := range heaps(t) {
+		if !ours(name) {
+			continue
+		}
+		var n numbers
+		for range 200 {
+			if n = numbersOf(t, name); n.buffers == 0 && n.used == 0 {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		size := number(t, name, "size")
+		switch {
+		case n.buffers != 0:
+			t.Errorf("%s: there are %d buffers", name, n.buffers)
+		case cma[name]:
+		case n.used != 0:
+			t.Errorf("%s: %d bytes are in use", name, n.used)
+		case name != "system-contig" && n.largest != size:
+			t.Errorf("%s: the largest free block has %d of %d bytes", name, n.largest, size)
+		}
+	}
+}
+
+// TestLeaks asks kmemleak, twice: it reports only what it has seen unreferenced
+// for a while.
+func TestLeaks(t *testing.T) {
+	heaps(t)
+	if _, err := os.Stat(leaksFile); err != nil {
+		t.Skip("this kernel does not look for leaks:", err)
+	}
+	for range 2 {
+		time.Sleep(6 * time.Second)
+		if err := os.WriteFile(leaksFile, []byte("scan"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := os.ReadFile(leaksFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(data) > 0 {
+		t.Errorf("kmemleak:\n%s", data)
+	}
+}
