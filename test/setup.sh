@@ -4,12 +4,13 @@
 # setup.sh - install the Debian packages a make target needs, and only those
 # that are missing.
 #
-# usage: test/setup.sh [--arch ARCH] [boot] [kernel] [check] [corpus]
+# usage: test/setup.sh [--arch ARCH] [boot] [kernel] [check] [corpus] [labs]
 #
 #   boot    read device trees and start virtual machines of ARCH, arm64 by default
 #   kernel  build its kernel; the source package only for the default line
 #   check   what `make check` runs beside Go
 #   corpus  build the device trees of a kernel's boards
+#   labs    what the examples for test labs are run with
 #
 # It is silent when nothing is missing. Without root and without a sudo that
 # asks no password it prints the one command to run, and exits 3.
@@ -52,6 +53,13 @@ for group in "$@"; do
 		# The kernel's own reader of test results, and a root file system.
 		need_command python3 python3
 		need_command mke2fs e2fsprogs
+		;;
+	labs)
+		modules=/usr/lib/python3/dist-packages
+		need_file "$modules/labgrid" labgrid
+		need_file "$modules/pytest" python3-pytest
+		need_file "$modules/lava_common" lava-common
+		need_file "$modules/yaml" python3-yaml
 		;;
 	kernel)
 		need_command gcc gcc
