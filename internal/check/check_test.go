@@ -337,6 +337,11 @@ func TestFaultyBoard(t *testing.T) {
 		{name: "region could not be reserved", change: clearHeap,
 			log:  "OF: reserved mem: failed to reserve memory for node 'video@54000000': base 0x0000000054000000, size 2 MiB",
 			want: "heap-present", says: "could not reserve", exit: 1},
+		{name: "a device points to nothing, which is no reason", change: func(m sysinfotest.FS) {
+			clearHeap(m)
+			m.File(treeRoot+"chosen/memory-region", be(99))
+			config(m, "# CONFIG_DMABUF_HEAPS_CARVEOUT is not set\n")
+		}, want: "heap-present", says: "built without the driver", exit: 1},
 		{name: "regions overlap", change: func(m sysinfotest.FS) {},
 			log:  "OF: reserved mem: OVERLAP DETECTED!\nvideo@54000000 (0x54000000--0x54200000) overlaps with fw@54100000 (0x54100000--0x54200000)",
 			want: "tree-rules", says: "video@54000000 (0x54000000", exit: 1},
@@ -678,7 +683,7 @@ func TestImportV4L2(t *testing.T) {
 			want: report.Skip, says: "imports nothing"},
 		{name: "large frames", f: faults{frame: videoSize / 2}, want: report.Skip, says: "its frame of 1MiB is more than a quick run takes, use --full"},
 		{name: "large frames, full", f: faults{frame: videoSize / 2}, o: Options{Full: true}, want: report.Pass, says: "can import"},
-		{name: "frames that no buffer holds", f: faults{frame: 2 * videoSize}, o: Options{Full: true}, want: report.Skip, says: "the heap has no buffer of 4MiB for its frame"},
+		{name: "frames that no buffer holds", f: faults{frame: 2 * videoSize}, o: Options{Full: true}, want: report.Skip, says: "the heap has no buffer of 4MiB"},
 	} {
 		m := videoBoard()
 		for node, driver := range map[string]string{"video0": "uvcvideo", "video11": "venus"} {

@@ -18,6 +18,7 @@ func (r *run) whyMissing(e heapcfg.Expected) *outcome {
 		(*run).noDeviceNode,
 		(*run).notInTree,
 		(*run).cmaOnCommandLine,
+		(*run).noDefaultCMA,
 		(*run).saidInLog,
 		(*run).otherName,
 		(*run).driverMissing,
@@ -84,6 +85,9 @@ func (r *run) notInTree(e heapcfg.Expected) (*outcome, bool) {
 			advise("remove the status property of %s, or set it to \"okay\"", node), true
 	}
 	for _, d := range r.layout.Defects {
+		if d.Rule != "reserved-format" && d.Rule != "reserved-name" {
+			continue // of devices and of RAM, which costs no region
+		}
 		return fail("the kernel ignores all of /reserved-memory: %s", d.Fact).
 			because("", "", evidence).advise("%s", ruleFix(d.Rule)), true
 	}
@@ -122,6 +126,9 @@ type logPattern struct {
 	advice string
 }
 
+// failedToReserve is the one message whose cause the device tree knows better.
+const failedToReserve = "failed to reserve memory for node"
+
 // logPatterns are tried in order. Each was seen on a booted kernel of the
 // lines 5.10, 6.1, 6.12 or 7.3.
 var logPatterns = [...]logPattern{
@@ -129,7 +136,7 @@ var logPatterns = [...]logPattern{
 		"give /reserved-memory the #address-cells and #size-cells of the root node, and an empty ranges property"},
 	{"invalid reg property in", true, "", "the kernel skipped the region: its reg has the wrong number of cells",
 		"write reg with the #address-cells and #size-cells of /reserved-memory"},
-	{"failed to reserve memory for node", true, "", "the kernel could not reserve the region: something else, such as the kernel image or the initrd, is already there",
+	{failedToReserve, true, "", "the kernel could not reserve the region: something else, such as the kernel image or the initrd, is already there",
 		"move the region: leave its address out of heaps.yaml, and state where the boot loader puts kernel and initrd"},
 	{"failed to allocate memory for node", true, "", "the kernel found no room for the region within its alloc-ranges",
 		"make the region smaller, or widen or remove its alloc-ranges"},
@@ -167,6 +174,11 @@ func (r *run) saidInLog(e heapcfg.Expected) (*outcome, bool) {
 			}
 			o := fail("%s", p.cause)
 			advice := p.advice
+			if p.part == failedToReserve {
+				if what := r.inTheWay(node); what != "" {
+					o = fail("the kernel could not reserve the region: %s is already there", what)
+				}
+			}
 			if p.cause == "" {
 				o, advice = driverSaid(line, node, p.part)
 			}
@@ -177,6 +189,61 @@ func (r *run) saidInLog(e heapcfg.Expected) (*outcome, bool) {
 		}
 	}
 	return nil, false
+}
+
+// inTheWay names what the boot loader put where the region was to be: it says
+// in the device tree where the initrd and its own reservations are.
+func (r *run) inTheWay(node string) string {
+	reg := r.liveRegion(node)
+	if reg == nil {
+		return ""
+	}
+	for _, o := range r.layout.Occupied {
+		if !o.Assumed && o.Range.Overlaps(reg.Range) {
+			return fmt.Sprintf("the %s (%v)", o.Title(), o.Range)
+		}
+	}
+	return ""
+}
+
+// noDefaultCMA: nothing makes the area that the default heap is of. Some
+// distributions build their kernels so, and the heap is gone with an upgrade.
+func (r *run) noDefaultCMA(e heapcfg.Expected) (*outcome, bool) {
+	if e.Kind != heapcfg.CMA || e.Name != heapcfg.DefaultCMAName && e.Name != "reserved" {
+		return nil, false
+	}
+	why, evidence, ok := r.cmaOff()
+	if !ok {
+		return nil, false
+	}
+	return fail("%s", why).because("a default CMA area", "none", evidence).advise("%s", cmaOffAdvice), true
+}
+
+const cmaOffAdvice = "state a default CMA heap in heaps.yaml, or build the kernel with CONFIG_CMA_SIZE_MBYTES of more than 0; cma=64M on the command line serves until then"
+
+// cmaOff tells why the kernel has no default CMA area, if it has none.
+func (r *run) cmaOff() (why, evidence string, ok bool) {
+	if val, ok := r.board.Param("cma"); ok {
+		if val == "0" || strings.HasPrefix(val, "0@") {
+			return "cma=" + val + " on the kernel command line leaves the kernel without a default CMA area", "/proc/cmdline", true
+		}
+		return "", "", false
+	}
+	if r.layout != nil {
+		for i := range r.layout.Regions {
+			if x := &r.layout.Regions[i]; x.Default && x.Active() {
+				return "", "", false
+			}
+		}
+	}
+	cfg, err := r.board.Config()
+	if err != nil || cfg.Value("DMA_CMA") != "y" || cfg.Value("CMA_SIZE_SEL_PERCENTAGE") == "y" {
+		return "", "", false
+	}
+	if n, ok := cfg.Int("CMA_SIZE_MBYTES"); !ok || n != 0 {
+		return "", "", false
+	}
+	return "the kernel has no default CMA area: it was built with CONFIG_CMA_SIZE_MBYTES=0, and neither the device tree nor cma= brings one", cfg.Path, true
 }
 
 // driverSaid splits what the heap drivers of the project print: the region,

@@ -96,7 +96,7 @@ func (t *target) importOne(path string, need func(path string) (uint64, error), 
 	n = (n + t.unit() - 1) / t.unit() * t.unit()
 	b, err := t.alloc(n)
 	if err != nil {
-		return fmt.Sprintf("the heap has no buffer of %s for its frame", size(n)), cannotImport
+		return fmt.Sprintf("the heap has no buffer of %s", size(n)), cannotImport
 	}
 	err = try(b, path)
 	b.Close()

@@ -100,8 +100,8 @@ func (r *run) profile(p Profile) *outcome {
 			if len(p.Heaps) == 0 {
 				return pass("%s is there", p.Instead)
 			}
-			return warn("no heap; %s serves instead, with memory that is not contiguous", p.Instead).
-				because(expected, r.listing(), sysinfo.HeapDir).advise("%s", shortNameAdvice(p))
+			return r.withoutCMA(p, warn("no heap; %s serves instead, with memory that is not contiguous", p.Instead).
+				because(expected, r.listing(), sysinfo.HeapDir).advise("%s", shortNameAdvice(p)))
 		}
 	}
 	switch {
@@ -113,7 +113,22 @@ func (r *run) profile(p Profile) *outcome {
 	case len(p.Heaps) == 0:
 		return fail("%s is missing", p.Instead).because(expected, "no such file", "/dev").advise("build the kernel with CONFIG_UDMABUF=y")
 	}
-	return fail("none of the heaps it looks for is there").because(expected, r.listing(), sysinfo.HeapDir).advise("%s", shortNameAdvice(p))
+	return r.withoutCMA(p, fail("none of the heaps it looks for is there").because(expected, r.listing(), sysinfo.HeapDir).advise("%s", shortNameAdvice(p)))
+}
+
+// withoutCMA adds why a program that looks for the default CMA heap does not
+// find it, where the kernel was built so.
+func (r *run) withoutCMA(p Profile, o *outcome) *outcome {
+	if !slices.Contains(p.Heaps, "linux,cma") && !slices.Contains(p.Heaps, "reserved") {
+		return o
+	}
+	why, evidence, ok := r.cmaOff()
+	if !ok {
+		return o
+	}
+	o.message += "; " + why
+	o.evidence += ", " + evidence
+	return o.advise("%s", cmaOffAdvice)
 }
 
 // usable judges the heap that the program will take.
@@ -136,7 +151,11 @@ func (r *run) usable(p Profile, name string, node sysinfo.Node, expected string,
 	if why == "" {
 		return pass("it takes %s", leads)
 	}
-	return warn("%s", why).because(expected, leads, node.Path()).advise("%s", shortNameAdvice(p))
+	o := warn("%s", why).because(expected, leads, node.Path()).advise("%s", shortNameAdvice(p))
+	if strings.HasPrefix(node.Name, "system") {
+		return r.withoutCMA(p, o)
+	}
+	return o
 }
 
 func shortNameAdvice(p Profile) string {
