@@ -31,6 +31,7 @@ func needModule(ctx context.Context, t *testing.T, module, debian string) {
 // bad one.
 func TestLabgridExample(t *testing.T) {
 	b, ctx := bench.Setup(t)
+	onDefaultLine(t, b)
 	needModule(ctx, t, "labgrid", "labgrid and python3-pytest")
 	if b.Machine.Arch != vmtest.ARM64.Arch {
 		t.Skip("the example is for arm64")
@@ -80,6 +81,7 @@ print(json.dumps(found))
 
 func TestLAVAExample(t *testing.T) {
 	b, ctx := bench.Setup(t)
+	onDefaultLine(t, b)
 	needModule(ctx, t, "lava_common, yaml", "lava-common and python3-yaml")
 	res := machineWith(b, pack(ctx, t, b, b.Example.Lock, "--", "-o", "lava", "--heap", "npu")).run(ctx, t)
 	lava := func(name string) string { return filepath.Join(b.Root, "examples", "lava", name) }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dmaheap/dmaheap/heapcfg"
 	"github.com/dmaheap/dmaheap/internal/initramfs"
 	"github.com/dmaheap/dmaheap/internal/report"
 	"github.com/dmaheap/dmaheap/internal/vmtest"
@@ -28,6 +29,15 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(bench.Main(m))
+}
+
+// onDefaultLine leaves a test out on all kernels but one: what it looks at does
+// not depend on the kernel, or costs a build of its own.
+func onDefaultLine(t *testing.T, b *bench.Bench) {
+	t.Helper()
+	if def := heapcfg.DefaultTarget().Kernel; b.Line != def {
+		t.Skipf("runs on kernel %v", def)
+	}
 }
 
 // a verdict is what heapctl check said of one fault.
