@@ -70,6 +70,7 @@ func TestDemo(t *testing.T) {
 			t.Errorf("the demo does not mention the heap %s\n%s", h.Name, out)
 		}
 	}
+	shows(t, b, out)
 }
 
 // Every broken example ends before anything is written, at a line and column.
