@@ -501,7 +501,7 @@ func compileC(t *testing.T, text string) {
 		if err != nil {
 			t.Skip(err)
 		}
-		found, _ := filepath.Glob(filepath.Join(cache, "dmaheap", "source", "*", "drivers", "staging", "android", "uapi", "ion.h"))
+		found, _ := filepath.Glob(filepath.Join(cache, "dmaheap", "source", "[^.]*", "drivers", "staging", "android", "uapi", "ion.h"))
 		if len(found) == 0 {
 			t.Skip("no kernel source with ION at hand")
 		}

@@ -510,7 +510,7 @@ func boardTree(t *testing.T, dts string) string {
 		if err != nil {
 			t.Skip(err)
 		}
-		found, _ := filepath.Glob(filepath.Join(cache, "dmaheap", "source", "*", "arch", "arm64", "boot", "dts"))
+		found, _ := filepath.Glob(filepath.Join(cache, "dmaheap", "source", "[^.]*", "arch", "arm64", "boot", "dts"))
 		if len(found) == 0 {
 			t.Skip("no kernel source to compile the board's device tree from: set KERNEL_SRC, or run make kernel once")
 		}
