@@ -107,6 +107,7 @@ for group in "$@"; do
 		need_command make make
 		need_command flex flex
 		need_command bison bison
+		need_command patch patch
 		need_command xz xz-utils
 		need_command flock util-linux
 		;;
