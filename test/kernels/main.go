@@ -184,9 +184,9 @@ func (j *job) goTest(ctx context.Context, root string, packages []string, out io
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 15 * time.Second
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "DMAHEAP_VM=require")
+	cmd.Env = append(os.Environ(), "DMAHEAP_VM=require", "DMAHEAP_VM_DEBUG=")
 	if j.line != "" {
-		cmd.Env = append(cmd.Env, "V="+j.line)
+		cmd.Env = append(cmd.Env, "V="+j.line, "KERNEL_SRC=")
 	}
 	if j.debug {
 		cmd.Env = append(cmd.Env, "DMAHEAP_VM_DEBUG=1")
