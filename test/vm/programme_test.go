@@ -201,9 +201,10 @@ func (p *programme) judgeSelftest(t *testing.T) {
 	}
 }
 
-// splat finds what KASAN, lockdep, the DMA API and their kind report; all of
-// them begin one of these ways.
-var splat = regexp.MustCompile(`(?m)^.*(WARNING: |BUG: |INFO: task .* blocked|possible recursive locking|suspicious RCU usage).*$`)
+// splat finds what KASAN, lockdep, the DMA API and their kind report, all of
+// which begin one of the first ways, and that one of them has given up.
+var splat = regexp.MustCompile(`(?m)^.*(WARNING: |BUG: |INFO: task .* blocked|` +
+	`DMA-API: debugging (disabled|out of memory)|kmemleak: .* disabled|turning off the locking correctness validator).*$`)
 
 // aboutHeaps returns the lines of the kernel log that name the heaps.
 func aboutHeaps(log string) string {
