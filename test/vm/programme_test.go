@@ -23,8 +23,8 @@ import (
 var suites = []string{"dma_heap_extents", "dma_heap_contig_buffer"}
 
 // heapArguments are what the machines get that have every heap: system-contig
-// must have room for the selftest, and KUnit is off where not asked for.
-const heapArguments = "system_contig_heap.limit_percent=25 kunit.enable=1"
+// must have room for the selftest, and KUnit waits to be asked, newer ones twice.
+const heapArguments = "system_contig_heap.limit_percent=25 kunit.enable=1 kunit.autorun=1"
 
 // A programme is one boot with a heap of each kind, in which everything that
 // tests a heap is run.
