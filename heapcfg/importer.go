@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/dmaheap/dmaheap/heapcfg/fdt"
@@ -502,8 +503,16 @@ func (m *importer) yaml() []byte {
 	}
 	if len(m.nodes) > 0 {
 		line("\n# Take these nodes out of the board's tree; the overlay brings the heaps:")
+		var off []string
 		for _, n := range m.nodes {
 			line("#   %s", comment(n))
+			// What has an address in its name would merge with the new node.
+			if name, ok := strings.CutPrefix(n, "/reserved-memory/"); ok && !strings.Contains(name, "@") {
+				off = append(off, strconv.Quote(name))
+			}
+		}
+		if len(off) > 0 {
+			line("# Or leave them there and have the overlay switch them off:\n# disable: [%s]", comment(strings.Join(off, ", ")))
 		}
 	}
 	if len(m.left) > 0 {

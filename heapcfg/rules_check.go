@@ -556,7 +556,11 @@ func (l *linter) names() {
 				break
 			}
 			if first := seen[name]; first != nil && first != r {
-				l.report(r.Source.At("name"), "", "%s has the name of another heap, %s", r.label(), place(first))
+				fix := ""
+				if !first.FromConfig {
+					fix = "rename it, or switch off the other with " + switchOff(first)
+				}
+				l.report(r.Source.At("name"), fix, "%s has the name of another heap, %s", r.label(), place(first))
 				break
 			}
 		}
@@ -595,6 +599,9 @@ func (l *linter) allocatorNames() {
 	})
 }
 
+// switchOff is what a config says to be rid of a region of the base tree.
+func switchOff(r *Region) string { return fmt.Sprintf("disable: [%q]", r.Node) }
+
 func (l *linter) twoDefaults() {
 	var first *Region
 	l.each(func(_ int, r *Region) {
@@ -604,7 +611,7 @@ func (l *linter) twoDefaults() {
 		if first != nil {
 			fix := ""
 			if !first.FromConfig {
-				fix = fmt.Sprintf("drop default, or switch off the other with \"disable: [%s]\"", first.Node)
+				fix = "drop default, or switch off the other with " + switchOff(first)
 			}
 			l.report(r.Source.At("default"), fix, "%s is a second default CMA area; the first is %s", r.label(), first.label())
 			return

@@ -50,7 +50,7 @@ to the kernel: /sys/firmware/fdt on the running board, or the kernel build's
 		Example: `  heapctl compile heaps.yaml --base board.dtb -o out/
   heapctl compile heaps.yaml --base board.dtb --check --strict
   heapctl compile heaps.yaml --base board.dtb --kernel 6.1 --explain-placement`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("a heaps.yaml"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.run(c.Context(), env, args[0])
 		},
@@ -68,7 +68,6 @@ to the kernel: /sys/firmware/fdt on the running board, or the kernel build's
 	fl.BoolVar(&f.strict, "strict", false, "fail on warnings too")
 	fl.BoolVar(&f.raw, "raw", false, "report one finding a line, for editors and scripts")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print findings only")
-	_ = c.MarkFlagRequired("base")
 	return c
 }
 
@@ -88,6 +87,9 @@ func (f *compileFlags) output() (dir string, asJSON bool) {
 }
 
 func (f *compileFlags) run(ctx context.Context, env *Env, name string) error {
+	if f.source.base == "" {
+		return errNoBase(name)
+	}
 	p, err := loadPlan(env, name, f.source)
 	if err != nil {
 		return err

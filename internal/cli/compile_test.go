@@ -137,8 +137,9 @@ func TestCompileBadInput(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"no base", []string{"compile", exampleConfig}, "base"},
-		{"no config", []string{"compile", "--base", base}, "arg"},
+		{"no base", []string{"compile", exampleConfig}, "--base FILE, the device tree of its board"},
+		{"no config", []string{"compile", "--base", base}, "compile needs a heaps.yaml\nRun \"heapctl compile --help\""},
+		{"two configs", []string{"compile", "a.yaml", "b.yaml", "--base", base}, "\"b.yaml\" is too much"},
 		{"missing config", []string{"compile", "nowhere.yaml", "--base", base}, "nowhere.yaml: no such file or directory"},
 		{"missing base", []string{"compile", exampleConfig, "--base", "nowhere.dtb"}, "nowhere.dtb: no such file or directory"},
 		{"directory", []string{"compile", t.TempDir(), "--base", base}, "is a directory"},

@@ -30,7 +30,7 @@ Compiled against the board's tree without these nodes, the config gives the
 same regions.`,
 		Example: `  heapctl import board.dtb > heaps.yaml
   heapctl import /proc/device-tree -o heaps.yaml`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("a device tree"),
 		RunE: func(c *cobra.Command, args []string) error { return f.run(env, args[0]) },
 	}
 	f.sourceFlags.add(c)

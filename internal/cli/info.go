@@ -27,7 +27,7 @@ NAME is the heap's own name or a short name. Behind each number stands the file
 it came from; at the end stand the files that did not answer, and why.`,
 		Example: `  heapctl info video
   heapctl info video@54000000 -o json`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("the name of a heap"),
 		RunE: func(c *cobra.Command, args []string) error { return f.info(env, args[0]) },
 	}
 	f.add(c)

@@ -31,7 +31,7 @@ __symbols__ that is missing.`,
 		Example: `  heapctl lint board.dtb --kernel 6.1
   heapctl lint board.dtb --overlay heaps.dtbo --strict
   heapctl lint /proc/device-tree`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("a device tree, a heaps.yaml or a lock file"),
 		RunE: func(c *cobra.Command, args []string) error { return f.run(env, args[0]) },
 	}
 	f.sourceFlags.add(c)

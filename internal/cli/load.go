@@ -143,13 +143,18 @@ func (f *sourceFlags) add(c *cobra.Command) {
 	fl.BoolVar(&f.patched, "patched", true, "the kernel has the project's patches, where FILE is a device tree")
 }
 
+// errNoBase says what a config cannot do without, and where it is to be had.
+func errNoBase(name string) error {
+	return usagef("%s: a config needs --base FILE, the device tree of its board: /sys/firmware/fdt of the running one, or the .dtb of the kernel's build", name)
+}
+
 // loadSource reads a Layout from whatever a file holds: a config, a device
 // tree, a lock file, or the directory of a live tree.
 func loadSource(env *Env, name string, f sourceFlags) (*plan, error) {
 	ext := filepath.Ext(name)
 	if ext == ".yaml" || ext == ".yml" {
 		if f.base == "" {
-			return nil, usagef("%s: a config needs --base, the device tree of its board", name)
+			return nil, errNoBase(name)
 		}
 		return loadPlan(env, name, f)
 	}

@@ -31,7 +31,7 @@ map is drawn even where the layout is broken, since then it is needed most.`,
   heapctl map board.dtb -o svg > map.svg
   heapctl map heaps.lock.json -o html > map.html
   heapctl map /proc/device-tree`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("a device tree, a heaps.yaml or a lock file"),
 		RunE: func(c *cobra.Command, args []string) error { return f.run(env, args[0]) },
 	}
 	f.sourceFlags.add(c)

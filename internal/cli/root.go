@@ -84,8 +84,25 @@ func Run(ctx context.Context, env *Env, args []string) int {
 		return exit.Code
 	}
 	// cobra's own errors are all about usage.
-	fmt.Fprintf(env.Stderr, "heapctl: %v\nRun \"heapctl help\" for the commands and their options.\n", err)
+	help := "heapctl help\" for the commands."
+	if c, _, findErr := root.Find(args); findErr == nil && c != root {
+		help = c.CommandPath() + " --help\" for its options and examples."
+	}
+	fmt.Fprintf(env.Stderr, "heapctl: %v\nRun \"%s\n", err, help)
 	return ExitUsage
+}
+
+// exactly wants these arguments, and names the one that is missing.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return fmt.Errorf("%s needs %s", c.Name(), strings.Join(names[len(args):], " and "))
+		case len(args) > len(names):
+			return fmt.Errorf("%s takes %s, and %q is too much", c.Name(), strings.Join(names, " and "), args[len(names)])
+		}
+		return nil
+	}
 }
 
 // NewRoot returns a fresh command tree.

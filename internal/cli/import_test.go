@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dmaheap/dmaheap/heapcfg/fdt"
+)
+
+// Most boards of mainline have a default area that the kernel places. What is
+// imported of it compiles against the very same tree, by the line it suggests.
+func TestImportedDefaultCompiles(t *testing.T) {
+	data, err := os.ReadFile(virtDTB(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := fdt.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reserved := tree.Root.AddChild(&fdt.Node{Name: "reserved-memory"})
+	reserved.Set("#address-cells", fdt.U32s(2))
+	reserved.Set("#size-cells", fdt.U32s(2))
+	reserved.Set("ranges", nil)
+	cma := reserved.AddChild(&fdt.Node{Name: "linux,cma"})
+	cma.Set("compatible", fdt.StringList("shared-dma-pool"))
+	cma.Set("reusable", nil)
+	cma.Set("linux,cma-default", nil)
+	cma.Set("size", fdt.U32s(0, 0x4000000))
+	blob, err := tree.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := writeTestFile(t, "board.dtb", blob)
+	code, yaml, stderr := heapctl(t, "import", base)
+	if code != ExitOK {
+		t.Fatalf("import: exit %d\n%s", code, stderr)
+	}
+	const off = `# disable: ["linux,cma"]`
+	if !strings.Contains(yaml, off) {
+		t.Fatalf("no %s in\n%s", off, yaml)
+	}
+	code, _, stderr = heapctl(t, "compile", writeTestFile(t, "as-is.yaml", []byte(yaml)), "--base", base, "--check")
+	if code != ExitFailed || !strings.Contains(stderr, `disable: ["linux,cma"]`) {
+		t.Errorf("without it: exit %d, want %d and the way out\n%s", code, ExitFailed, stderr)
+	}
+	config := writeTestFile(t, "heaps.yaml", []byte(strings.Replace(yaml, off, off[2:], 1)))
+	if code, _, stderr = heapctl(t, "compile", config, "--base", base, "-o", filepath.Join(t.TempDir(), "out")); code != ExitOK {
+		t.Errorf("compile: exit %d\n%s\n%s", code, stderr, yaml)
+	}
+}
