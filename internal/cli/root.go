@@ -68,11 +68,30 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return Run(ctx, &Env{stdin, stdout, stderr, os.Getenv}, args)
 }
 
+// printed remembers that a write has failed: what could not be said must not
+// pass for said, and few who print look at the error.
+type printed struct {
+	io.Writer
+	err error
+}
+
+func (p *printed) Write(b []byte) (int, error) {
+	n, err := p.Writer.Write(b)
+	if p.err == nil {
+		p.err = err
+	}
+	return n, err
+}
+
 // Run runs heapctl in an Env and returns the exit code.
 func Run(ctx context.Context, env *Env, args []string) int {
-	root := NewRoot(env)
+	out := &printed{Writer: env.Stdout}
+	root := NewRoot(&Env{env.Stdin, out, env.Stderr, env.Getenv})
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if err == nil && out.err != nil {
+		err = &ExitError{ExitCannotTest, fmt.Errorf("standard output: %v", reason(out.err))}
+	}
 	var exit *ExitError
 	switch {
 	case err == nil:

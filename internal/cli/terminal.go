@@ -18,6 +18,9 @@ func colored(env *Env, w io.Writer) bool {
 // must have a name: the serial console of an initramfs, which a lab records
 // byte by byte, has none.
 func isTerminal(env *Env, w io.Writer) bool {
+	if p, ok := w.(*printed); ok {
+		w = p.Writer
+	}
 	f, ok := w.(*os.File)
 	if term := env.Getenv("TERM"); !ok || term == "" || term == "dumb" {
 		return false
