@@ -70,6 +70,23 @@ else
 	printf '%-32s %s\n' "build with $oldest" "not run: that toolchain cannot be had here"
 fi
 
+# Known vulnerabilities in what the module uses. The list of them is a service on
+# the net; GOVULNDB=file:///path names a copy of it.
+vulnerabilities() {
+	go run "golang.org/x/vuln/cmd/govulncheck@v1.1.4" ${GOVULNDB:+-db "$GOVULNDB"} ./...
+}
+printf '%-32s ' govulncheck
+start=$(date +%s)
+if vulnerabilities >"$log" 2>&1; then
+	printf 'ok      %3ds\n' $(($(date +%s) - start))
+elif grep -q 'fetching vulnerabilities' "$log"; then
+	echo "not run: the database of vulnerabilities cannot be reached"
+else
+	printf 'FAILED  %3ds\n' $(($(date +%s) - start))
+	sed 's/^/    /' "$log"
+	failed+=(govulncheck)
+fi
+
 # The tests report in their own lines. Those that boot machines are for
 # `make test`.
 echo

@@ -168,6 +168,11 @@ func TestHeapctlLinks(t *testing.T) {
 	if !bytes.Contains(symbols, []byte(" main.main\n")) {
 		t.Fatal("go tool nm shows no main.main: this test looks at the wrong thing")
 	}
+	// cobra's flags know the types of package net, and that is all: no code
+	// that opens a connection, waits for one or asks for a name.
+	if m := regexp.MustCompile(`(?m) (net\.(Dial|Listen|Lookup|\(\*(Dialer|Resolver|netFD|conn|TCP|UDP|Unix))\S*|(syscall|golang\.org/x/sys/unix)\.([Cc]onnect|[Bb]ind|[Ll]isten|[Aa]ccept4?|[Ss]endto))$`).Find(symbols); m != nil {
+		t.Errorf("heapctl links network code: %s", bytes.TrimSpace(m))
+	}
 	for _, sym := range []string{"text/template.(*state).walk", "text/template.(*Template).Execute"} {
 		if bytes.Contains(symbols, []byte(sym)) {
 			t.Errorf("heapctl links %s; something keeps the templates alive", sym)
