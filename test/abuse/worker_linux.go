@@ -662,7 +662,9 @@ func (w *worker) dup(fd int, s step) error {
 			_ = w.sync(d, s)
 		}
 		if s.A&4 != 0 {
-			_ = w.imports(d)
+			// Not by the number that is being closed: it may be that of
+			// somebody else's new buffer by then, and importing writes.
+			_ = w.imports(fd)
 		}
 	}()
 	if s.A&8 != 0 {
