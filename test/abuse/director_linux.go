@@ -310,6 +310,7 @@ func (d *director) quiet(when string) error {
 			if time.Now().After(end) {
 				return &errBroken{problem}
 			}
+			collectSockets()
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
@@ -321,6 +322,16 @@ func (d *director) quiet(when string) error {
 		return broken("the kernel reports after %s:\n%s", when, strings.Join(reports, "\n"))
 	}
 	return nil
+}
+
+// collectSockets has the kernel look for sockets that nobody holds but their own
+// queues, and the buffers in them: it does so when a socket is closed, and the
+// last of the garbage may have come after the last close.
+func collectSockets() {
+	if p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err == nil {
+		unix.Close(p[0])
+		unix.Close(p[1])
+	}
 }
 
 // leaks has kmemleak look, where the kernel has it.
