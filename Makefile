@@ -67,9 +67,13 @@ KERNELS ?= 5.10 6.1 6.12 7.3
 DEBUG_KERNEL ?= 6.12
 
 .PHONY: test
-test: check corpus ## all tests: make check, then those in virtual machines on all kernels
+test: check corpus short-fuzz ## all tests: make check, then those in virtual machines on all kernels
 	@test/setup.sh boot kernel labs
 	@MAKEFLAGS= go run ./test/kernels $(DEBUG_KERNEL)-debug $(KERNELS)
+
+.PHONY: short-fuzz
+short-fuzz:
+	@test/fuzz.sh 4s
 
 .PHONY: check
 check: ## the fast checks: format, vet, staticcheck, unit tests
@@ -119,6 +123,12 @@ abuse: ## attack the heaps of a kernel for DURATION; SEED= repeats a run, DEBUG=
 	@test/setup.sh boot kernel
 	@MAKEFLAGS= DMAHEAP_VM=require ABUSE_DURATION='$(DURATION)' ABUSE_SEED='$(SEED)' DMAHEAP_VM_DEBUG='$(DEBUG)' \
 		go test -count=1 -timeout 0 -run TestAbuse ./test/abuse
+
+FUZZTIME ?= 10s
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME
+	@test/fuzz.sh '$(FUZZTIME)'
 
 .PHONY: kernel
 kernel: ## build the kernel for the virtual machines and print where it is
