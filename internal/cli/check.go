@@ -274,13 +274,7 @@ func describeBoard(r *report.Report, board *sysinfo.Board, lock *heapcfg.Lock, a
 	if full {
 		r.Mode = "full check"
 	}
-	if tree, err := board.Tree(); err == nil {
-		if model := tree.Root.Strings("model"); len(model) > 0 {
-			r.Board = model[0]
-		} else if c := tree.Root.Strings("compatible"); len(c) > 0 {
-			r.Board = c[0]
-		}
-	}
+	r.Board = board.Model()
 }
 
 // openBoard returns this machine, or the copy of a board's files.

@@ -31,7 +31,11 @@ func (b *Board) Heaps() ([]Heap, error) {
 	}
 	var layout *heapcfg.Layout
 	if tree, err := b.Tree(); err == nil {
-		layout, _ = heapcfg.FromTree(TreePath, tree, b.Target())
+		target := b.plainTarget()
+		if !target.Patched {
+			target = b.Target() // the configuration may know better
+		}
+		layout, _ = heapcfg.FromTree(TreePath, tree, target)
 	}
 	var out []Heap
 	for _, n := range nodes {

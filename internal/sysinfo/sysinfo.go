@@ -183,6 +183,20 @@ func (b *Board) Tree() (*fdt.Tree, error) {
 	})
 }
 
+// Model returns what the device tree calls the board, "" without a tree. It
+// reads no more than that: it is for the first line that people see.
+func (b *Board) Model() string {
+	for _, file := range []string{"model", "compatible"} {
+		for _, dir := range []string{treeDir, "proc/device-tree"} {
+			data, err := readFile(b.FS, dir+"/"+file, 4096)
+			if name, _, _ := strings.Cut(string(data), "\x00"); err == nil && name != "" {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
 // WholeTree returns all of the live device tree.
 func (b *Board) WholeTree() (*fdt.Tree, error) {
 	return b.readTree(func(tree fs.FS) fs.FS { return tree })
@@ -238,14 +252,20 @@ func (d memoryDir) ReadDir(n int) ([]fs.DirEntry, error) {
 	}
 }
 
-// Target returns the kernel as the rules need to know it. Patched says that
-// the heaps of the project's patches are seen or built in.
-func (b *Board) Target() heapcfg.Target {
-	t := heapcfg.Target{Kernel: b.Kernel, PageSize: b.PageSize}
+// plainTarget is Target without what only the kernel's configuration tells:
+// unpacking that takes longer than all else that a list of heaps needs.
+func (b *Board) plainTarget() heapcfg.Target {
+	t := heapcfg.Target{Kernel: b.Kernel, PageSize: b.PageSize, Patched: exists(b.FS, "sys/kernel/dma_heap")}
 	if t.Kernel.IsZero() {
 		t.Kernel = heapcfg.DefaultTarget().Kernel
 	}
-	t.Patched = exists(b.FS, "sys/kernel/dma_heap")
+	return t
+}
+
+// Target returns the kernel as the rules need to know it. Patched says that
+// the heaps of the project's patches are seen or built in.
+func (b *Board) Target() heapcfg.Target {
+	t := b.plainTarget()
 	if c, err := b.Config(); err == nil {
 		t.HugeTLB = c.Value("HUGETLB_PAGE") == "y"
 		t.THP = c.Value("TRANSPARENT_HUGEPAGE") == "y"

@@ -26,7 +26,7 @@ func Unmarshal(data []byte, v any) error { return unmarshal(data, v, true) }
 func UnmarshalHead(data []byte, v any) error { return unmarshal(data, v, false) }
 
 func unmarshal(data []byte, v any, strict bool) error {
-	d := decoder{data: data, strict: strict}
+	d := decoder{data: data, strict: strict, types: types{}}
 	err := d.value(reflect.ValueOf(v).Elem(), 0)
 	if d.space(); err == nil && d.at < len(data) {
 		err = errors.New("data after the end of the document")
@@ -41,6 +41,7 @@ type decoder struct {
 	data   []byte
 	at     int
 	strict bool
+	types  types
 }
 
 var errCut = errors.New("the document ends here, half-way")
@@ -138,7 +139,7 @@ func isText(v reflect.Value) bool {
 }
 
 func (d *decoder) literal(word string) error {
-	if !strings.HasPrefix(string(d.data[d.at:min(d.at+len(word), len(d.data))]), word) {
+	if string(d.data[d.at:min(d.at+len(word), len(d.data))]) != word {
 		return errors.New("not a value")
 	}
 	d.at += len(word)
@@ -169,7 +170,7 @@ func (d *decoder) object(v reflect.Value, depth int) error {
 		seen[key] = true
 		into, ok := reflect.Value{}, false
 		if v.IsValid() {
-			if into, ok = member(v, key); !ok && d.strict {
+			if into, ok = d.member(v, key); !ok && d.strict {
 				return fmt.Errorf("unknown key %q", key)
 			}
 		}
@@ -189,15 +190,13 @@ func (d *decoder) object(v reflect.Value, depth int) error {
 	}
 }
 
-func member(v reflect.Value, key string) (reflect.Value, bool) {
-	var found reflect.Value
-	_ = fields(v, func(name string, _ bool, f reflect.Value) error {
-		if name == key {
-			found = f
+func (d *decoder) member(v reflect.Value, key string) (reflect.Value, bool) {
+	for _, f := range d.types.of(v.Type()) {
+		if f.name == key {
+			return v.FieldByIndex(f.index), true
 		}
-		return nil
-	})
-	return found, found.IsValid()
+	}
+	return reflect.Value{}, false
 }
 
 func (d *decoder) list(v reflect.Value, depth int) error {
@@ -306,7 +305,17 @@ func validNumber(s string) bool {
 // surrogate pairs become U+FFFD, as encoding/json has it.
 func (d *decoder) text() (string, error) {
 	d.at++
+	// Most texts end before anything in them needs a second look.
+	from := d.at
+	for d.at < len(d.data) && plain(d.data[d.at]) {
+		d.at++
+	}
+	if d.at < len(d.data) && d.data[d.at] == '"' {
+		d.at++
+		return string(d.data[from : d.at-1]), nil
+	}
 	var b strings.Builder
+	b.Write(d.data[from:d.at])
 	for d.at < len(d.data) {
 		c := d.data[d.at]
 		switch {
@@ -329,6 +338,9 @@ func (d *decoder) text() (string, error) {
 	}
 	return "", errCut
 }
+
+// plain is a character that stands for itself.
+func plain(c byte) bool { return c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' }
 
 func (d *decoder) escape() (rune, error) {
 	if d.at+1 >= len(d.data) {

@@ -20,14 +20,17 @@ import (
 // Marshal returns a document, indented by two blanks and with a line break at
 // its end. Only a programming mistake, a type it does not know, is an error.
 func Marshal(v any) ([]byte, error) {
-	e := encoder{}
+	e := encoder{types: types{}}
 	if err := e.value(reflect.ValueOf(v), 0); err != nil {
 		return nil, err
 	}
 	return append(e.out, '\n'), nil
 }
 
-type encoder struct{ out []byte }
+type encoder struct {
+	out   []byte
+	types types
+}
 
 func (e *encoder) line(depth int) {
 	e.out = append(e.out, '\n')
@@ -109,19 +112,19 @@ func (e *encoder) list(v reflect.Value, depth int) error {
 
 func (e *encoder) object(v reflect.Value, depth int) error {
 	n := 0
-	err := fields(v, func(name string, omit bool, f reflect.Value) error {
-		if omit && empty(f) {
-			return nil
+	for _, f := range e.types.of(v.Type()) {
+		val := v.FieldByIndex(f.index)
+		if f.omitEmpty && empty(val) {
+			continue
 		}
 		e.out = append(e.out, "{,"[min(n, 1)])
 		n++
 		e.line(depth + 1)
-		e.text(name)
+		e.text(f.name)
 		e.out = append(e.out, ": "...)
-		return e.value(f, depth+1)
-	})
-	if err != nil {
-		return err
+		if err := e.value(val, depth+1); err != nil {
+			return err
+		}
 	}
 	if n == 0 {
 		e.out = append(e.out, "{}"...)
@@ -132,18 +135,34 @@ func (e *encoder) object(v reflect.Value, depth int) error {
 	return nil
 }
 
-// fields calls fn for each field that is in the document, with its name there.
-// Those of an embedded struct stand beside the others.
-func fields(v reflect.Value, fn func(name string, omitEmpty bool, f reflect.Value) error) error {
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
+// field is a field of a struct that is in the document.
+type field struct {
+	name      string
+	omitEmpty bool
+	index     []int
+}
+
+// types remembers the fields of the structs of one document: reading their
+// tags takes longer than reading the document.
+type types map[reflect.Type][]field
+
+// of returns the fields of a struct. Those of an embedded struct stand beside
+// the others.
+func (ts types) of(t reflect.Type) []field {
+	if known, ok := ts[t]; ok {
+		return known
+	}
+	var out []field
+	for i := range t.NumField() {
+		f := t.Field(i)
 		tag, tagged := f.Tag.Lookup("json")
 		if tag == "-" || !f.IsExported() {
 			continue
 		}
 		if f.Anonymous && !tagged && f.Type.Kind() == reflect.Struct {
-			if err := fields(v.Field(i), fn); err != nil {
-				return err
+			for _, inner := range ts.of(f.Type) {
+				inner.index = append([]int{i}, inner.index...)
+				out = append(out, inner)
 			}
 			continue
 		}
@@ -151,11 +170,10 @@ func fields(v reflect.Value, fn func(name string, omitEmpty bool, f reflect.Valu
 		if name == "" {
 			name = f.Name
 		}
-		if err := fn(name, options == "omitempty", v.Field(i)); err != nil {
-			return err
-		}
+		out = append(out, field{name, options == "omitempty", []int{i}})
 	}
-	return nil
+	ts[t] = out
+	return out
 }
 
 // empty is what omitempty leaves out: everything zero but structs.
