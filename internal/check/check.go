@@ -45,7 +45,13 @@ type Options struct {
 	Import bool
 	// Patience bounds one check; 0 takes 90 seconds.
 	Patience time.Duration
+	// Slow, where set, is told of a check that takes longer than a person
+	// waits without asking.
+	Slow func(id, heap string)
 }
+
+// slow is how long that is.
+const slow = 700 * time.Millisecond
 
 // A Run is one comparison of a board with a lock.
 type run struct {
@@ -317,7 +323,7 @@ func (t *target) runAll(why string) {
 			o = skip("takes the whole heap; run with --full")
 		default:
 			var stuck bool
-			if o, stuck = t.guarded(c.fn); stuck {
+			if o, stuck = t.guarded(c); stuck {
 				why = "the kernel is stuck in " + c.ID
 			}
 			if t.starved {
@@ -374,7 +380,7 @@ func (t *target) open() (why string, blocked bool) {
 
 // guarded runs one check, turns a memory fault into a failure, and gives up on
 // a kernel that does not answer.
-func (t *target) guarded(fn func(*target) *outcome) (o *outcome, stuck bool) {
+func (t *target) guarded(c check) (o *outcome, stuck bool) {
 	done := make(chan *outcome, 1)
 	go func() {
 		// A mapping that the kernel does not back faults. That is a
@@ -394,10 +400,14 @@ func (t *target) guarded(fn func(*target) *outcome) (o *outcome, stuck bool) {
 					advise("the heap's driver does not back its mapping, or the region has no RAM behind it: see dmesg")
 			}
 		}()
-		done <- fn(t)
+		done <- c.fn(t)
 	}()
 	timer := time.NewTimer(t.o.Patience)
 	defer timer.Stop()
+	if t.o.Slow != nil {
+		show := time.AfterFunc(slow, func() { t.o.Slow(c.ID, label(t.exp)) })
+		defer show.Stop()
+	}
 	select {
 	case o := <-done:
 		return o, false

@@ -202,7 +202,13 @@ func TestFaultyKernel(t *testing.T) {
 
 // A kernel that never answers ends the checks of the heap, not the program.
 func TestStuckKernel(t *testing.T) {
-	r := setup{dev: newFakeKernel(videoSize, faults{hang: true}), o: Options{Patience: 50 * time.Millisecond}}.run(t)
+	told := make(chan string, 8)
+	r := setup{dev: newFakeKernel(videoSize, faults{hang: true}), o: Options{
+		Patience: slow + 300*time.Millisecond, Slow: func(id, heap string) { told <- heap + ": " + id },
+	}}.run(t)
+	if len(told) != 1 || <-told != "video@54000000: zeroed" {
+		t.Error("a check that takes long is not shown, or others are too")
+	}
 	if f := r.Summary.First; f == nil || f.ID != "zeroed" || !strings.Contains(f.Message, "did not answer") {
 		t.Errorf("first failure %+v, want zeroed: did not answer", f)
 	}
@@ -342,6 +348,12 @@ func TestFaultyBoard(t *testing.T) {
 			m.File(treeRoot+"chosen/memory-region", be(99))
 			config(m, "# CONFIG_DMABUF_HEAPS_CARVEOUT is not set\n")
 		}, want: "heap-present", says: "built without the driver", exit: 1},
+		{name: "no numbers where the driver has them", change: func(m sysinfotest.FS) {
+			for _, f := range []string{"size", "used", "largest_free"} {
+				delete(m, "sys/kernel/dma_heap/video@54000000/"+f)
+			}
+			m.File("sys/kernel/dma_heap/other/size", "4096\n")
+		}, want: "heap-size", says: "shows the numbers of its heaps in /sys/kernel/dma_heap, and does not", advice: "see dmesg", exit: 1},
 		{name: "regions overlap", change: func(m sysinfotest.FS) {},
 			log:  "OF: reserved mem: OVERLAP DETECTED!\nvideo@54000000 (0x54000000--0x54200000) overlaps with fw@54100000 (0x54100000--0x54200000)",
 			want: "tree-rules", says: "video@54000000 (0x54000000", exit: 1},

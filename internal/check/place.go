@@ -21,6 +21,10 @@ func (t *target) size() *outcome {
 		return skip("nothing says how large it was meant to be")
 	}
 	if !u.Size.Known() {
+		if why, evidence := t.shouldTell(); why != "" {
+			return fail("%s, and does not", why).because("the size of the heap", "nothing", evidence).
+				advise("%s", shouldTellAdvice)
+		}
 		return skip("this kernel does not tell the size of the heap; --full measures it")
 	}
 	if why := t.replaced(); why != "" {
@@ -39,6 +43,29 @@ func (t *target) size() *outcome {
 			heapcfg.FormatSize(t.board.Target().CMAAlign()))
 	}
 	return o.measure("size", float64(got), "bytes")
+}
+
+const shouldTellAdvice = "mount sysfs on /sys and debugfs on /sys/kernel/debug, and run as root; if they are, the heap's driver did not come up as it should: see dmesg"
+
+// shouldTell says that this kernel has what tells the numbers of the heap, so
+// that their absence is a fault and no reason to skip. It is "" where the kernel
+// may well lack it.
+func (t *target) shouldTell() (why, evidence string) {
+	const own, cma = "sys/kernel/dma_heap", "sys/kernel/mm/cma"
+	if t.exp.Kind == heapcfg.Carveout || t.exp.Kind == heapcfg.Chunk {
+		if _, err := t.board.FS.Lstat(own); err == nil {
+			return "the driver of this kernel shows the numbers of its heaps in /" + own, "/" + own + "/" + t.exp.Name
+		}
+		return "", ""
+	}
+	// The number of all pages of an area came after 6.12 (mm/cma_sysfs.c).
+	if t.exp.Kind != heapcfg.CMA || t.board.Kernel.Before(heapcfg.Version{Major: 7, Minor: 3}) {
+		return "", ""
+	}
+	if cfg, err := t.board.Config(); err == nil && cfg.Value("CMA_SYSFS") == "y" {
+		return "this kernel shows the numbers of CMA areas in /" + cma + " (CONFIG_CMA_SYSFS=y)", "/" + cma
+	}
+	return "", ""
 }
 
 // cmaParam returns the cma= parameter if it is about this heap.
@@ -167,6 +194,10 @@ func (t *target) alignSlack() uint64 {
 func (t *target) free() *outcome {
 	u := t.usage
 	if !u.Used.Known() && !u.Largest.Known() {
+		if why, evidence := t.shouldTell(); why != "" {
+			return fail("%s, and does not", why).because("what is used of the heap", "nothing", evidence).
+				advise("%s", shouldTellAdvice)
+		}
 		return skip("this kernel does not tell how much of the heap is used")
 	}
 	size := t.exp.Range.Size

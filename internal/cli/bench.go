@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -139,6 +140,21 @@ func progress(env *Env) func(format string, args ...any) {
 	}
 	return func(format string, args ...any) {
 		fmt.Fprintf(env.Stderr, "\r\x1b[K%s", report.Clean(fmt.Sprintf(format, args...)))
+	}
+}
+
+// synced lets two goroutines show progress, and does not remove a line that is
+// not there.
+func synced(show func(format string, args ...any)) func(format string, args ...any) {
+	var mu sync.Mutex
+	shown := false
+	return func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		if format != "" || shown {
+			show(format, args...)
+		}
+		shown = format != ""
 	}
 }
 

@@ -128,7 +128,11 @@ func (f *checkFlags) run(ctx context.Context, env *Env, args []string) error {
 			_ = text.Start(r)
 		}
 	}
+	// Text shows each check when it is done; what takes long is named before,
+	// and so it is where the result goes into a file.
+	show := synced(progress(env))
 	emit := func(res report.Result) {
+		show("")
 		if text != nil {
 			_ = text.Result(&res)
 		}
@@ -136,7 +140,11 @@ func (f *checkFlags) run(ctx context.Context, env *Env, args []string) error {
 	if f.full && f.root == "/" {
 		fmt.Fprintln(env.Stderr, "heapctl: a full check takes all memory of every heap for a moment")
 	}
-	r, err := check.Run(ctx, board, check.Kernel{Hold: []string{"heapctl", "check", "--hold"}}, lock, check.Options{Full: f.full, Heaps: f.heaps, Profiles: f.profile, Import: f.imports}, head, emit)
+	r, err := check.Run(ctx, board, check.Kernel{Hold: []string{"heapctl", "check", "--hold"}}, lock, check.Options{
+		Full: f.full, Heaps: f.heaps, Profiles: f.profile, Import: f.imports,
+		Slow: func(id, heap string) { show("%s: %s", heap, id) },
+	}, head, emit)
+	show("")
 	if err != nil {
 		return usagef("%v", err)
 	}
