@@ -91,7 +91,7 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 	if *version == "" || fs.NArg() == 0 {
-		return errors.New("usage: sbom -version VERSION -time SECONDS HEAPCTL...")
+		return errors.New("usage: sbom -version VERSION -time SECONDS HEAPCTL [HEAPCTL ...]")
 	}
 	sums, err := readSums("go.sum")
 	if err != nil {
