@@ -590,7 +590,7 @@ func kernelSource(t *testing.T, version string) string {
 		}
 		cache = filepath.Join(home, ".cache")
 	}
-	trees, _ := filepath.Glob(filepath.Join(cache, "dmaheap", "source", "*-"+version+".*", "arch"))
+	trees, _ := filepath.Glob(filepath.Join(cache, "dmaheap", "source", "[^.]*-"+version+".*", "arch"))
 	if len(trees) == 0 {
 		// Unpacking takes a minute, and `make check` is to be short:
 		// `make corpus`, which needs the sources, asks for these tests.
