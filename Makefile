@@ -91,7 +91,7 @@ corpus: ## hold the rules against every arm and arm64 board of the kernels in CO
 		boards=$$(test/corpus.sh $$v) && \
 		DTB_CORPUS=$$boards go test -count=1 -v -run '^(TestCorpus|TestMergeTime)$$' ./heapcfg/emit || exit 1; \
 	done
-	@KERNEL_SOURCES='$(CORPUS)' go test -count=1 -run '^(TestBoards|TestPatchesApply)$$' ./test/buildroot
+	@KERNEL_SOURCES='$(CORPUS)' go test -count=1 -run '^Test(Boards|LinuxConfig|PatchesApply)$$' ./test/buildroot
 
 .PHONY: test-kernels
 test-kernels: ## the tests in virtual machines on each kernel of KERNELS

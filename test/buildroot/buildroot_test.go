@@ -614,6 +614,18 @@ func treeOf(t *testing.T, name, dtb string) {
 	mustRun(t, nil, "dtc", "-q", "-I", "dts", "-O", "dtb", "-i", filepath.Join(dts, filepath.Dir(name)), "-o", dtb, plain)
 }
 
+// What the demo's kernel configuration says, the kernel must take: Kconfig drops
+// a line without a word when something it depends on is otherwise.
+func TestLinuxConfig(t *testing.T) {
+	src, out := kernelSource(t, "6.12"), t.TempDir()
+	config := filepath.Join(ext(t), "board", "qemu", "aarch64-virt", "linux.config")
+	write(t, filepath.Join(out, ".config"), read(t, config))
+	mustRun(t, []string{"MAKEFLAGS=", "MAKELEVEL="}, "make", "-s", "-C", src, "O="+out, "ARCH=arm64", "CROSS_COMPILE=", "olddefconfig")
+	if said, err := command(t, nil, filepath.Join(ext(t), "support", "check-kernel-config.sh"), filepath.Join(out, ".config"), config); err != nil {
+		t.Errorf("%v\n%s", err, said)
+	}
+}
+
 // --- patches -----------------------------------------------------------------
 
 // Buildroot applies patches with no fuzz at all, and refuses two of one name.
