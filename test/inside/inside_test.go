@@ -187,6 +187,15 @@ func open(t *testing.T, heap string) *dmaheap.Heap {
 // more than the pieces that the importer's second device takes.
 var sizes = []uint64{4 << 10, 52 << 10, 1<<20 + 4<<10, 4 << 20}
 
+// contigSize is what system-contig can give from fragmented memory, too.
+const contigSize = 64 << 10
+
+// scarce tells whether a heap may lack a block of that size through no fault of
+// its own: system-contig takes what the page allocator has.
+func scarce(heap string, size uint64) bool {
+	return heap == "system-contig" && size > contigSize
+}
+
 func TestImporter(t *testing.T) {
 	for _, name := range heaps(t) {
 		t.Run(name, func(t *testing.T) {
@@ -196,6 +205,9 @@ func TestImporter(t *testing.T) {
 					continue
 				}
 				b, err := h.Alloc(size)
+				if scarce(name, size) && errors.Is(err, dmaheap.ErrNoMemory) {
+					continue
+				}
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -416,7 +428,6 @@ func TestFailNth(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer imports.Close()
-	const size = 1<<20 + 4<<10
 	deviceOnly := map[string]bool{}
 	for _, h := range promised(t) {
 		deviceOnly[h.Name] = h.Access == heapcfg.DeviceOnly
@@ -426,8 +437,8 @@ func TestFailNth(t *testing.T) {
 		cpu  bool // needs memory that the CPU can map
 		fn   func(h *dmaheap.Heap, b *dmaheap.Buffer) error
 	}{
-		{"alloc", false, func(h *dmaheap.Heap, _ *dmaheap.Buffer) error {
-			b, err := h.Alloc(size)
+		{"alloc", false, func(h *dmaheap.Heap, other *dmaheap.Buffer) error {
+			b, err := h.Alloc(other.Size())
 			if err == nil {
 				err = b.Close()
 			}
@@ -455,6 +466,10 @@ func TestFailNth(t *testing.T) {
 			}
 			t.Run(name+"/"+call.name, func(t *testing.T) {
 				h := open(t, name)
+				size := uint64(1<<20 + 4<<10)
+				if scarce(name, size) {
+					size = contigSize
+				}
 				b, err := h.Alloc(size)
 				if err != nil {
 					t.Fatal(err)
@@ -548,7 +563,7 @@ func TestNothingLeft(t *testing.T) {
 		}
 		var n numbers
 		for range 200 {
-			if n = numbersOf(t, name); n.buffers == 0 && n.used == 0 {
+			if n = numbersOf(t, name); n.buffers == 0 && (n.used == 0 || cma[name]) {
 				break
 			}
 			time.Sleep(10 * time.Millisecond)
