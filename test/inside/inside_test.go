@@ -349,12 +349,14 @@ func use(h *dmaheap.Heap, size uint64, mark byte, mapped bool) error {
 		return err
 	}
 	defer m.Close()
-	marks := bytes.Repeat([]byte{mark}, len(m.Bytes()))
 	err = b.Sync(dmaheap.ReadWrite, func() error {
-		if !bytes.Equal(m.Bytes(), make([]byte, len(m.Bytes()))) {
+		if !consistsOf(m.Bytes(), 0) {
 			return errors.New("a new buffer is not all zero")
 		}
-		copy(m.Bytes(), marks)
+		marks := bytes.Repeat([]byte{mark}, blockSize)
+		for rest := m.Bytes(); len(rest) > 0; {
+			rest = rest[copy(rest, marks):]
+		}
 		return nil
 	})
 	if err != nil {
@@ -364,10 +366,27 @@ func use(h *dmaheap.Heap, size uint64, mark byte, mapped bool) error {
 	if err := importBuffer(b); err != nil && !tolerated(h.Name(), err) {
 		return fmt.Errorf("import: %w", err)
 	}
-	if inner := m.Bytes()[1 : len(marks)-1]; !bytes.Equal(inner, marks[2:]) {
+	if !consistsOf(m.Bytes()[1:len(m.Bytes())-1], mark) {
 		return errors.New("the buffer does not hold what was written")
 	}
 	return nil
+}
+
+// blockSize is how much is written and compared at once: the machine is small,
+// and the emulated processor slow at single bytes.
+const blockSize = 64 << 10
+
+// consistsOf tells whether all bytes are c.
+func consistsOf(b []byte, c byte) bool {
+	block := bytes.Repeat([]byte{c}, min(len(b), blockSize))
+	for len(b) > 0 {
+		n := min(len(b), len(block))
+		if !bytes.Equal(b[:n], block[:n]) {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
 }
 
 // settings make every allocation of the kernel one that can be made to fail.
