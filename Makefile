@@ -124,6 +124,14 @@ abuse: ## attack the heaps of a kernel for DURATION; SEED= repeats a run, DEBUG=
 	@MAKEFLAGS= DMAHEAP_VM=require ABUSE_DURATION='$(DURATION)' ABUSE_SEED='$(SEED)' DMAHEAP_VM_DEBUG='$(DEBUG)' \
 		go test -count=1 -timeout 0 -run TestAbuse ./test/abuse
 
+COUNT ?= 200
+
+.PHONY: boot-abuse
+boot-abuse: ## boot COUNT device trees, good and broken, from SEED on, and compare with the rules
+	@test/setup.sh boot kernel
+	@MAKEFLAGS= DMAHEAP_VM=require BOOT_ABUSE_COUNT='$(COUNT)' BOOT_ABUSE_SEED='$(SEED)' \
+		go test -count=1 -v -timeout 0 -run TestBootAbuse ./test/bootabuse
+
 FUZZTIME ?= 10s
 
 .PHONY: fuzz
