@@ -32,7 +32,11 @@ func setting(name, otherwise string) string {
 // The heaps of all kinds stand some rounds of abuse. `make abuse` runs more of
 // them: ABUSE_DURATION and ABUSE_SEED are its DURATION and SEED.
 func TestAbuse(t *testing.T) {
-	one, ctx := bench.SetupAny(t)
+	setup := bench.Setup // the short form is for plain kernels
+	if os.Getenv("ABUSE_DURATION") != "" {
+		setup = bench.SetupAny
+	}
+	one, ctx := setup(t)
 	duration, err := time.ParseDuration(setting("ABUSE_DURATION", shortRun))
 	if err != nil {
 		t.Fatalf("ABUSE_DURATION: %v", err)

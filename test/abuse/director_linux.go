@@ -392,9 +392,11 @@ var report = regexp.MustCompile(`BUG:|WARNING:|Oops|KASAN|UBSAN|DMA-API: |INFO: 
 	`(blocked|stall)ed? (for more|on CPU)|Out of memory|lost until the next boot|Freezing .* failed|heap_importer: `)
 
 // harmless are lines that say how the checkers are: the one of the DMA API turns
-// itself off when it is its own allocation that is made to fail. And mainline's
-// heaps pay no attention to what a device takes in one go.
-var harmless = regexp.MustCompile(`DMA-API: (preallocated|debugging|dma-debug|dma_debug|cacheline tracking ENOMEM)|heap_importer: entry \d+ has`)
+// itself off when it is its own allocation that is made to fail. Mainline's heaps
+// pay no attention to what a device takes in one go, and mainline's dma_buf_vmap()
+// warns whenever a heap has no memory for a mapping.
+var harmless = regexp.MustCompile(`DMA-API: (preallocated|debugging|dma-debug|dma_debug|cacheline tracking ENOMEM)|` +
+	`heap_importer: (entry \d+ has|mapped at)|WARNING: .*dma_buf_vmap\+`)
 
 func (l *kernelLog) reports() ([]string, error) {
 	var found []string
