@@ -59,8 +59,7 @@ type v4l2PlanesBuffer struct {
 type v4l2Plane struct {
 	used, length uint32
 	m            uintptr
-	offset       uint32
-	_            [11]uint32
+	_            [12]uint32 // the first is data_offset
 }
 
 const word = unsafe.Sizeof(uintptr(0))

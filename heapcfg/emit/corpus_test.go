@@ -396,6 +396,7 @@ func saysRAM(t testing.TB, name string) bool {
 	l, findings := heapcfg.FromTree(name, tree, heapcfg.DefaultTarget())
 	if l == nil {
 		t.Fatal(findings)
+		return false
 	}
 	return len(l.Banks) > 0
 }

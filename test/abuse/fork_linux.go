@@ -29,6 +29,7 @@ func forkReader(addr, bytes, page uintptr) (int, error) {
 		sum += **(**uintptr)(unsafe.Pointer(&at))
 	}
 	for {
-		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, sum&0, 0, 0)
+		// The sum is an argument that the call does not have: it must be used.
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, sum, 0)
 	}
 }

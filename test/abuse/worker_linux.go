@@ -66,7 +66,6 @@ type worker struct {
 	page     uintptr
 	proc     uint16
 	heaps    []int // descriptors
-	sizes    []uint64
 	slots    [slots]slot
 	socket   int // -1: this kernel has none
 	importer int // -1: none
