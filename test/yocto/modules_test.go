@@ -21,7 +21,7 @@ import (
 var update = flag.Bool("update", false, "write the module and licence lists of the heapctl recipe anew")
 
 // programs are what the heapctl recipe builds.
-var programs = []string{"./cmd/heapctl", "./test/guestinit"}
+var programs = []string{"./cmd/heapctl"}
 
 // licences says under which terms each linked module is, and by which words of
 // its licence file that is told. The recipe's LICENSE names their union.

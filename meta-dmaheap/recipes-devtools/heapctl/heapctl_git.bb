@@ -16,7 +16,7 @@ S = "${DMAHEAP_UNPACKDIR}/${BP}"
 # checksum, so that tool, patches and layer are of one version and an edit
 # rebuilds. A release tarball is unpacked into the same place.
 FILESEXTRAPATHS:prepend := "${DMAHEAP_REPO_DIR}:"
-DMAHEAP_SOURCES = "LICENSE go.mod go.sum cmd dmaheap docs/man heapcfg internal test/guestinit"
+DMAHEAP_SOURCES = "LICENSE go.mod go.sum cmd dmaheap docs/man heapcfg internal"
 SRC_URI = "${@dmaheap_source_uri(d)}"
 require ${@'' if d.getVar('DMAHEAP_RELEASE') else 'heapctl-go-mods.inc'}
 
@@ -61,11 +61,8 @@ do_compile() {
 	# go.bbclass has it print every hash, which buries what went wrong.
 	unset GODEBUG
 	export TMPDIR="${GOTMPDIR}" GOFLAGS="-buildvcs=false -modcacherw" GOPROXY=off GOSUMDB=off GOTOOLCHAIN=local
-	for program in cmd/heapctl test/guestinit; do
-		${GO} build ${GO_PARALLEL_BUILD} -trimpath \
-			-ldflags "-X ${GO_IMPORT}/internal/cli.linkedVersion=${PV}" \
-			-o ${B}/bin/$(basename $program) ./$program
-	done
+	${GO} build ${GO_PARALLEL_BUILD} -trimpath \
+		-ldflags "-X ${GO_IMPORT}/internal/cli.linkedVersion=${PV}" -o ${B}/bin/heapctl ./cmd/heapctl
 }
 
 # A program for the target does not run here, so that of the workstation prints
@@ -82,15 +79,7 @@ do_install() {
 	${HEAPCTL_HERE} completion bash > ${D}${datadir}/bash-completion/completions/heapctl
 }
 
-do_install:append:class-target() {
-	install -Dm 0755 ${B}/bin/guestinit ${D}${libexecdir}/dmaheap/init
-}
-
-# The initramfs of the verification takes both from the sysroot.
-SYSROOT_DIRS:append:class-target = " ${bindir} ${libexecdir}/dmaheap"
-
-PACKAGE_BEFORE_PN:append:class-target = " ${PN}-init"
-SUMMARY:${PN}-init = "The init of the verification initramfs"
-FILES:${PN}-init = "${libexecdir}/dmaheap/init"
+# The initramfs of the verification takes it from the sysroot.
+SYSROOT_DIRS:append:class-target = " ${bindir}"
 
 BBCLASSEXTEND = "native nativesdk"
