@@ -39,7 +39,8 @@ class DmaheapTest(OERuntimeTestCase, OEPTestResultTestCase):
             self.logger.info('%-4s %s: %s' % (result['status'], name, result.get('message', '')))
             if result['status'] == 'FAIL':
                 failures.append('%s\n%s' % (name, self.explain(result)))
-        self.assertFalse(failures, msg='\n\n'.join(failures))
+        if failures:
+            self.fail('\n\n'.join(failures))
         self.assertEqual(status, 0, msg=ended)
 
     @staticmethod
