@@ -52,6 +52,12 @@ DMAHEAP_CONFIG_PATH = "${@dmaheap_config_path(d)}"
 DMAHEAP_CONFIG_PATH[vardepvalue] = "${DMAHEAP_NAME}"
 
 python () {
+    # Up to walnascar the kernel's recipe makes the FIT image. bitbake would find a
+    # circle of tasks and print all of them.
+    if (dmaheap_base_is_kernels(d) and 'kernel-fitimage' in (d.getVar('KERNEL_CLASSES') or '').split()
+            and d.getVar('PREFERRED_PROVIDER_virtual/dtb') == d.getVar('PN')):
+        raise bb.parse.SkipRecipe('its overlay is to be in the FIT image that the kernel makes, so it cannot wait for a tree '
+                                  'that the kernel makes: set DMAHEAP_BASE_DTB to a file and DMAHEAP_BASE_DTB_DEPENDS = ""')
     d.appendVarFlag('do_compile', 'file-checksums', ' ' + d.expand('${DMAHEAP_CONFIG_PATH}:True'))
     depends = d.getVar('DMAHEAP_BASE_DTB_DEPENDS')
     if depends:
