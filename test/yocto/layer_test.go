@@ -45,14 +45,20 @@ func read(t *testing.T, dir, name string) string {
 // files lists the layer's files that have one of the endings.
 func files(t *testing.T, endings ...string) []string {
 	t.Helper()
+	return filesOf(t, layer, endings...)
+}
+
+// filesOf lists the files below dir that have one of the endings.
+func filesOf(t *testing.T, dir string, endings ...string) []string {
+	t.Helper()
 	var list []string
-	err := filepath.WalkDir(layer, func(p string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		for _, e := range endings {
 			if strings.HasSuffix(p, e) {
-				rel, err := filepath.Rel(layer, p)
+				rel, err := filepath.Rel(dir, p)
 				list = append(list, filepath.ToSlash(rel))
 				return err
 			}
@@ -63,7 +69,7 @@ func files(t *testing.T, endings ...string) []string {
 		t.Fatal(err)
 	}
 	if len(list) == 0 {
-		t.Fatalf("the layer has no %v", endings)
+		t.Fatalf("%s has no %v", dir, endings)
 	}
 	return list
 }
@@ -410,8 +416,9 @@ func TestKasFiles(t *testing.T) {
 	}
 }
 
-// TestPython compiles every line of Python in the layer: modules, and the
-// functions and anonymous blocks of recipes and classes.
+// TestPython compiles every line of Python in the layer and in the one that the
+// tests use: modules, and the functions and anonymous blocks of recipes and
+// classes.
 func TestPython(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
@@ -430,10 +437,16 @@ func TestPython(t *testing.T) {
 		check(name, read(t, layer, name))
 	}
 	n := 0
-	for _, name := range files(t, ".bb", ".inc", ".bbclass") {
+	var recipes []string
+	for _, dir := range []string{layer, "meta-standin"} {
+		for _, name := range filesOf(t, dir, ".bb", ".inc", ".bbclass", ".bbappend") {
+			recipes = append(recipes, filepath.Join(dir, name))
+		}
+	}
+	for _, name := range recipes {
 		var code []string
 		inBlock, inDef := false, false
-		for _, line := range strings.Split(read(t, layer, name), "\n") {
+		for _, line := range strings.Split(read(t, ".", name), "\n") {
 			switch {
 			case strings.HasPrefix(line, "python ") && strings.HasSuffix(line, "{"):
 				inBlock = true

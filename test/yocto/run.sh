@@ -11,7 +11,14 @@
 #   YOCTO_LAYERS       further layers, such as those of a vendor
 #   YOCTO_CONF         a file to append to local.conf
 #   YOCTO_KERNELS      kernel recipes to patch and configure (linux-yocto)
-#   YOCTO_STEPS        only these steps: parse check-layer dry-run native board kernel
+#   YOCTO_STEPS        which steps; by default all but those after the bar:
+#                      parse check-layer dry-run native board kernel | sdk boot testimage
+#   YOCTO_STANDIN      1: compilers, Go and the kernel's source come from Debian
+#                      packages and the Go module proxy (meta-standin); the step
+#                      boot is run then, too
+#   YOCTO_GO           the folder with the release's Go for it, as the go command
+#                      keeps it (~/go/pkg/mod/cache/download/golang.org/toolchain/@v)
+#   YOCTO_LINUX        the kernel source for it (/usr/src/linux-source-6.12.tar.xz)
 #
 # It fetches no release. Exit codes: 0 all ok or skipped, 1 a step failed, 2 usage.
 set -uo pipefail
@@ -50,18 +57,26 @@ esac
 
 echo "test-yocto: $release in $core, build directory $build"
 
-# configure DIR FEATURE writes a build directory's configuration anew; what was
-# built there stays.
+# configure DIR KIND writes a build directory's configuration anew; what was
+# built there stays. KIND: plain, without the layer; dmaheap; standin.
 configure() {
-	local dir=$1
+	local dir=$1 kind=$2 layers="$core/meta ${YOCTO_LAYERS:-}"
+	[ "$kind" = plain ] || layers="$layers $repo/meta-dmaheap"
+	[ "$kind" != standin ] || layers="$layers $repo/test/yocto/meta-standin"
 	mkdir -p "$dir/conf"
 	{
 		echo 'CONF_VERSION = "2"'
-		if [ "$2" = yes ]; then
-			echo 'require conf/dmaheap/qemuarm64.inc'
-		else
+		if [ "$kind" = plain ]; then
 			echo 'MACHINE = "qemuarm64"'
+		else
+			echo 'require conf/dmaheap/qemuarm64.inc'
 		fi
+		if [ "$kind" = standin ]; then
+			echo 'require conf/standin.conf'
+			echo "STANDIN_LINUX = \"$linux\""
+			echo "STANDIN_LINUX_VERSION = \"$linux_version\""
+			[ -z "${YOCTO_GO:-}" ] || echo "STANDIN_GO = \"$YOCTO_GO\""
+			fi
 		[ -z "${DL_DIR:-}" ] || echo "DL_DIR = \"$DL_DIR\""
 		[ -z "${SSTATE_DIR:-}" ] || echo "SSTATE_DIR = \"$SSTATE_DIR\""
 		[ -z "${YOCTO_CONF:-}" ] || cat "$YOCTO_CONF"
@@ -70,11 +85,29 @@ configure() {
 		# shellcheck disable=SC2016
 		echo 'BBPATH = "${TOPDIR}"'
 		echo 'BBFILES ?= ""'
-		echo "BBLAYERS ?= \"$core/meta ${YOCTO_LAYERS:-} $([ "$2" = yes ] && echo "$repo/meta-dmaheap")\""
+		echo "BBLAYERS ?= \"$layers\""
 	} >"$dir/conf/bblayers.conf"
 }
-configure "$build" yes
-configure "$build-check" no
+configure "$build" dmaheap
+configure "$build-check" plain
+
+# Where things are built: with the real sources, or with what stands in for them.
+work=$build
+steps=${YOCTO_STEPS:-parse check-layer dry-run native board kernel}
+if [ "${YOCTO_STANDIN:-0}" = 1 ]; then
+	linux=${YOCTO_LINUX:-/usr/src/linux-source-6.12.tar.xz}
+	# The Makefile is at the top of the tree, whatever the tree is called.
+	linux_version=$(tar -xOf "$linux" --wildcards --no-wildcards-match-slash '*/Makefile' 2>/dev/null |
+		awk -F ' = ' '/^VERSION/ {v = $2} /^PATCHLEVEL/ {p = $2} /^SUBLEVEL/ {print v "." p "." $2; exit}')
+	if [ -z "$linux_version" ]; then
+		echo "test-yocto: YOCTO_LINUX: $linux is no tarball of a kernel source (apt-get install linux-source-6.12 brings one)" >&2
+		exit 2
+	fi
+	work=$build-standin
+	configure "$work" standin
+	steps=${YOCTO_STEPS:-$steps boot}
+	echo "test-yocto: built with stand-ins: Debian's compilers, Linux $linux_version of $linux"
+fi
 
 # in_build DIR COMMAND... runs a command with the environment of a build
 # directory. oe-init-build-env reads unset variables.
@@ -102,7 +135,7 @@ unreachable='Network access disabled|Unable to fetch URL|Fetcher failure|FetchEr
 step() {
 	local name=$1 start log
 	shift
-	case " ${YOCTO_STEPS:-${name%% *}} " in *" ${name%% *} "*) ;; *) return ;; esac
+	case " $steps " in *" ${name%% *} "*) ;; *) return ;; esac
 	start=$(date +%s)
 	log=$logs/${name// /-}.log
 	printf '%-40s ' "$name"
@@ -129,31 +162,51 @@ check_layer() {
 # A warning of kernel_configcheck is a heap that is missing on the board.
 kernel() {
 	local out
-	out=$(in_build "$build" bitbake -f -c kernel_configcheck "$1" 2>&1)
+	out=$(in_build "$work" bitbake -f -c kernel_configcheck "$1" 2>&1)
 	local code=$?
 	echo "$out"
 	[ $code -eq 0 ] && ! grep -E 'WARNING.*CONFIG_(DMABUF|DMA_CMA|CMA|SYNC_FILE)' <<<"$out"
 }
 
-# A layout that is fatal must stop the build, with file, line and column.
-fatal_layout() {
+# What must stop the build, and say what to do: a fatal layout, with file, line
+# and column, and a kernel that no series is for. 6.7 has none, and never will.
+refusals() {
 	local out
-	out=$(in_build "$build" bitbake -R "$logs/broken.conf" -c compile dmaheap-board 2>&1)
+	cat >"$logs/refused.conf" <<-END
+		DMAHEAP_CONFIG = "$repo/examples/broken/over-kernel.yaml"
+		LINUX_VERSION:pn-linux-yocto:forcevariable = "6.7.1"
+	END
+	out=$(in_build "$work" bitbake -k -R "$logs/refused.conf" dmaheap-board:do_compile linux-yocto:do_fetch 2>&1)
 	local code=$?
 	echo "$out"
-	[ $code -ne 0 ] && grep -qE 'over-kernel\.yaml:[0-9]+:[0-9]+' <<<"$out"
+	[ $code -ne 0 ] && grep -qE 'over-kernel\.yaml:[0-9]+:[0-9]+' <<<"$out" &&
+		grep -q 'linux-yocto is Linux 6.7, and kernel-patches/ has no series for it' <<<"$out"
 }
-echo "DMAHEAP_CONFIG = \"$repo/examples/broken/over-kernel.yaml\"" >"$logs/broken.conf"
+
+# What was built must boot, and show the heaps that heaps.yaml asks for.
+boot() {
+	local out deploy
+	in_build "$work" bitbake -c deploy virtual/kernel dmaheap-board dmaheap-initramfs || return
+	deploy=$(in_build "$work" bitbake -e | sed -n 's/^DEPLOY_DIR_IMAGE="\(.*\)"$/\1/p')
+	out=$(timeout 900 qemu-system-aarch64 -M virt -cpu cortex-a57 -smp 4 -m 512 -display none -nic none -no-reboot \
+		-serial stdio -monitor none -kernel "$deploy/Image" -dtb "$deploy/devicetree/heaps.dtb" \
+		-initrd "$deploy/dmaheap-initramfs-qemuarm64.cpio.gz" -append 'console=ttyAMA0 panic=-1' </dev/null 2>&1)
+	echo "$out"
+	grep -q '^HEAPCTL-EXIT 0' <<<"$out"
+}
 
 step "parse" in_build "$build" bitbake -p
 step "check-layer" check_layer
 step "dry-run" in_build "$build" bitbake -n core-image-dmaheap
-step "native heapctl" in_build "$build" bitbake heapctl-native
-step "board example" in_build "$build" bitbake -c deploy dmaheap-board
-step "board fatal layout" fatal_layout
+step "native heapctl" in_build "$work" bitbake heapctl-native
+step "board example" in_build "$work" bitbake -c deploy dmaheap-board
+step "board refusals" refusals
 for recipe in ${YOCTO_KERNELS:-linux-yocto}; do
 	step "kernel $recipe" kernel "$recipe"
 done
+step "sdk heapctl" in_build "$work" bitbake nativesdk-heapctl
+step "boot initramfs" boot
+step "testimage" in_build "$work" bitbake core-image-dmaheap:do_build core-image-dmaheap:do_testimage
 
 echo
 if [ ${#failed[@]} -gt 0 ]; then
