@@ -3,10 +3,12 @@
 package vmfault
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +23,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "start" {
+		if err := timeStarts(os.Args[2:]); err != nil {
+			fmt.Fprintf(os.Stderr, "start: %v\n", err)
+			os.Exit(100)
+		}
+		os.Exit(0)
+	}
 	if len(os.Args) > 1 && os.Args[1] == "fault" {
 		if err := makeFaults(os.Args[2:]); err != nil {
 			fmt.Fprintf(os.Stderr, "fault: %v\n", err)
@@ -244,6 +253,22 @@ func TestBootedBoard(t *testing.T) {
 			hold(t, boot(ctx, t, b, dtb, tt.arguments, tt.lock, command(tt.label, nil)), tt.label, tt.want)
 		})
 	}
+}
+
+// The overlay of an older compile run: a pool is smaller than the lock says.
+func TestPoolTooSmall(t *testing.T) {
+	b, ctx := bench.Setup(t)
+	data, err := os.ReadFile(filepath.Join(b.Root, b.Rig.Example()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(t.TempDir(), "heaps.yaml")
+	if err := os.WriteFile(config, bytes.Replace(data, []byte("size: 48MiB"), []byte("size: 16MiB"), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	older := b.Compile(ctx, t, config)
+	hold(t, boot(ctx, t, b, older.Merged, "", true, command("pool-too-small", nil)), "pool-too-small",
+		want{"tree-matches", "", "npu@54000000: meant 48MiB, has 16MiB", "one and the same compile run", report.ExitFailed})
 }
 
 // A report is found between other lines, and one that is cut is an error.
