@@ -33,6 +33,9 @@ func through(above []window, n, parent *fdt.Node) []window {
 	if child < 1 || child > 3 || up < 1 || up > 3 || size < 1 || size > 2 || len(v)%entry != 0 {
 		return above // the kernel warns of it and goes on without
 	}
+	if len(v)/entry > maxEntries || len(above) > maxEntries {
+		return above // nothing that a board has
+	}
 	var out []window
 	for ; len(v) > 0; v = v[entry:] {
 		w := window{bus: cellNum(v[:4*child]), cpu: cellNum(v[4*child : 4*(child+up)]), size: cellNum(v[4*(child+up) : entry])}
@@ -71,8 +74,23 @@ func cellNum(v []byte) uint64 {
 	return n
 }
 
-// reach returns what the device at a path can address, or nil where nothing
+// reachOf returns what a device on a bus can address, or nil where nothing
 // limits it. Behind an IOMMU addresses are not physical ones.
+func reachOf(n *fdt.Node, win []window) []Range {
+	if n.Has("iommus") || slices.Contains(n.Strings("interconnect-names"), "dma-mem") {
+		return nil
+	}
+	var out []Range
+	for _, w := range win {
+		if w == everywhere {
+			return nil
+		}
+		out = append(out, Range{Addr(w.cpu), clip(w.cpu, w.size)})
+	}
+	return MergeRanges(out)
+}
+
+// reach is reachOf for the device at a path.
 func reach(t *fdt.Tree, path string) []Range {
 	win := []window{everywhere}
 	n, parent := t.Root, (*fdt.Node)(nil)
@@ -86,17 +104,7 @@ func reach(t *fdt.Tree, path string) []Range {
 		}
 		n, parent = next, n
 	}
-	if n.Has("iommus") || slices.Contains(n.Strings("interconnect-names"), "dma-mem") {
-		return nil
-	}
-	var out []Range
-	for _, w := range win {
-		if w == everywhere {
-			return nil
-		}
-		out = append(out, Range{Addr(w.cpu), clip(w.cpu, w.size)})
-	}
-	return MergeRanges(out)
+	return reachOf(n, win)
 }
 
 // dmaLimit returns the first address beyond what the most limited bus of the

@@ -58,6 +58,7 @@ type importer struct {
 	left  []string // what could not be translated, and why
 	nodes []string
 	names map[string]bool
+	seen  int // ION heaps
 }
 
 func (m *importer) skip(path, format string, args ...any) {
@@ -241,9 +242,21 @@ func stagingKind(n *fdt.Node) (string, bool) {
 func (m *importer) ion(path string, n *fdt.Node) {
 	if f := m.ionDevice(n); f != nil {
 		m.children(path, n, f)
-	} else if kind, ok := stagingKind(n); ok {
+	} else if kind, ok := stagingKind(n); ok && m.another(path) {
 		m.staging(path, n, kind)
 	}
+}
+
+// maxION is how many ION heaps are read; vendors have had some twenty.
+const maxION = 256
+
+// another reports whether one more ION heap is to be read.
+func (m *importer) another(path string) bool {
+	m.seen++
+	if m.seen == maxION+1 {
+		m.skip(path, "more than %d ION heaps; this one and the rest are left out", maxION)
+	}
+	return m.seen <= maxION
 }
 
 // isION reports whether a node is an ION heap.
@@ -260,6 +273,9 @@ func (m *importer) isION(path string) bool {
 func (m *importer) children(path string, n *fdt.Node, f func(path string, n *fdt.Node)) {
 	for _, c := range n.Children {
 		p := path + "/" + c.Name
+		if !m.another(p) {
+			return
+		}
 		if !enabled(c) {
 			m.skip(p, "status says that it is switched off")
 			continue

@@ -556,24 +556,30 @@ func intersectAll(a, b []Range) []Range {
 // Subtract returns what is left of the ranges when taken is cut out of them,
 // in address order.
 func Subtract(from, taken []Range) []Range {
-	out := MergeRanges(from)
-	for _, t := range MergeRanges(taken) {
-		var next []Range
-		for _, r := range out {
-			if !r.Overlaps(t) {
-				next = append(next, r)
-				continue
-			}
-			if r.Base < t.Base {
-				next = append(next, Range{r.Base, uint64(t.Base - r.Base)})
-			}
-			if r.Last() > t.Last() {
-				next = append(next, Range{t.Last() + 1, uint64(r.Last() - t.Last())})
-			}
+	var out []Range
+	holes := MergeRanges(taken)
+	for _, r := range MergeRanges(from) {
+		// Both are in address order: a hole before this range is before the next.
+		for len(holes) > 0 && holes[0].Last() < r.Base {
+			holes = holes[1:]
 		}
-		out = next
+		left := true // whether something of r is left behind the holes so far
+		for _, h := range holes {
+			if h.Base > r.Last() {
+				break
+			}
+			if r.Base < h.Base {
+				out = append(out, Range{r.Base, uint64(h.Base - r.Base)})
+			}
+			if left = h.Last() < r.Last(); !left {
+				break
+			}
+			r = Range{h.Last() + 1, uint64(r.Last() - h.Last())}
+		}
+		if left {
+			out = append(out, r)
+		}
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Base < out[j].Base })
 	return out
 }
 

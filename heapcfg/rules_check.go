@@ -3,6 +3,7 @@
 package heapcfg
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -133,24 +134,62 @@ func (l *linter) chunkSize() {
 // heaps.yaml made one is reported there.
 func (l *linter) overlap() {
 	all := func(r *Region) []Range { return append([]Range{r.Range}, r.Extra...) }
+	for _, pair := range l.overlapping() {
+		a, b := &l.Regions[pair[0]], &l.Regions[pair[1]]
+		if b.FromConfig != a.FromConfig && a.FromConfig {
+			a, b = b, a
+		}
+		level := Warning
+		if a.Heap != nil || b.Heap != nil || a.FromConfig || b.FromConfig {
+			level = Error
+		}
+		hit := sharedBytes(all(a), all(b))
+		l.reportAs(level, b.Source.At("base"), "", "%s shares %s with %s", b.spot(), FormatSize(hit.Size), a.spot())
+	}
+}
+
+// overlapping returns the pairs of regions that share memory, each as indexes
+// in their order. Of a tree where everything overlaps it returns the first
+// ones that it comes across in address order.
+func (l *Layout) overlapping() [][2]int {
+	type piece struct {
+		Range
+		region int
+	}
+	var pieces []piece
 	for i := range l.Regions {
-		for j := range l.Regions[:i] {
-			a, b := &l.Regions[j], &l.Regions[i]
-			if !a.Active() || !b.Active() || a.Dynamic || b.Dynamic {
-				continue
-			}
-			if b.FromConfig != a.FromConfig && a.FromConfig {
-				a, b = b, a
-			}
-			if hit := sharedBytes(all(a), all(b)); hit.Size > 0 {
-				level := Warning
-				if a.Heap != nil || b.Heap != nil || a.FromConfig || b.FromConfig {
-					level = Error
+		if r := &l.Regions[i]; r.Active() && !r.Dynamic {
+			for _, p := range append([]Range{r.Range}, r.Extra...) {
+				if p.Size > 0 && !p.Wraps() {
+					pieces = append(pieces, piece{p, i})
 				}
-				l.reportAs(level, b.Source.At("base"), "", "%s shares %s with %s", b.spot(), FormatSize(hit.Size), a.spot())
 			}
 		}
 	}
+	slices.SortStableFunc(pieces, func(a, b piece) int { return cmp.Compare(a.Base, b.Base) })
+	const most = 1000
+	found := map[[2]int]bool{}
+	var open []piece // those that reach to where the next one starts
+	for _, p := range pieces {
+		open = slices.DeleteFunc(open, func(o piece) bool { return o.Last() < p.Base })
+		for _, o := range open {
+			if o.region != p.region && len(found) < most {
+				found[[2]int{min(o.region, p.region), max(o.region, p.region)}] = true
+			}
+		}
+		if len(found) == most {
+			break
+		}
+		open = append(open, p)
+	}
+	pairs := make([][2]int, 0, len(found))
+	for pair := range found {
+		pairs = append(pairs, pair)
+	}
+	slices.SortFunc(pairs, func(a, b [2]int) int {
+		return cmp.Or(cmp.Compare(a[1], b[1]), cmp.Compare(a[0], b[0]))
+	})
+	return pairs
 }
 
 // sharedBytes returns the first range that both lists hold.
@@ -633,9 +672,14 @@ func (l *linter) cmaWithoutHeap() {
 
 func (l *linter) carveoutWithoutHeap() {
 	l.each(func(_ int, r *Region) {
-		if (r.Kind == Carveout || r.Kind == Chunk) && r.FromConfig && !l.Target.Patched {
-			l.report(r.Source.At("kind"), "", "%s: an unpatched kernel %v has no %s heap", r.label(), l.Target.Kernel, r.Kind)
+		if (r.Kind != Carveout && r.Kind != Chunk) || l.Target.Patched {
+			return
 		}
+		level := Error
+		if !r.FromConfig {
+			level = Warning // a vendor's kernel may know it
+		}
+		l.reportAs(level, r.Source.At("kind"), "", "%s: an unpatched kernel %v has no %s heap", r.label(), l.Target.Kernel, r.Kind)
 	})
 }
 

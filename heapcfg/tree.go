@@ -18,6 +18,15 @@ import (
 // (Documentation/arch/arm64/booting.rst), and images stay below 64 MiB.
 const AssumedKernel = 64 * MiB
 
+// Limits on what is read of a tree. No board comes near them; they keep what a
+// hostile one costs in proportion to its size.
+const (
+	maxBanks   = 1024 // ranges of RAM
+	maxRegions = 2048 // children of /reserved-memory
+	maxEntries = 64   // of one property: reg, alloc-ranges, dma-ranges, memory-region
+	maxDefects = 100  // of one rule outside of regions
+)
+
 // FromTree makes the Layout of a device tree as it is. The name is used in
 // findings only. Flaws of single nodes become Defects of the Layout, for the
 // rules to report; the findings returned are those that leave no Layout.
@@ -45,6 +54,9 @@ func FromTree(name string, t *fdt.Tree, target Target) (*Layout, []Finding) {
 			if err != nil {
 				return fail("/"+n.Name, "tree-memory", "correct the reg property", "the memory node cannot be read: %v", err)
 			}
+			if len(l.Banks)+len(regs) > maxBanks {
+				return fail("/"+n.Name, "tree-memory", "correct the reg property", "the memory nodes have more than %d ranges", maxBanks)
+			}
 			for _, r := range regs {
 				if r.Size > 0 {
 					l.addBank("/"+n.Name, Range{Addr(r.Base), r.Size})
@@ -71,6 +83,9 @@ func FromTree(name string, t *fdt.Tree, target Target) (*Layout, []Finding) {
 			l.Occupied = append(l.Occupied, Occupant{What: Initrd, Range: Range{Addr(start), end - start},
 				Source: Source{Place: Place{File: name, Path: "/chosen"}}})
 		}
+	}
+	if rm := root.Child("reserved-memory"); rm != nil && len(rm.Children) > maxRegions {
+		return fail("/reserved-memory", "region-count", "remove the regions that are none", "%d regions; no more than %d are read", len(rm.Children), maxRegions)
 	}
 	l.readReserved(name, root)
 	l.readUsers(t)
@@ -104,50 +119,104 @@ func (l *Layout) addBank(path string, r Range) {
 // readUsers finds the devices that name regions in memory-region, and the
 // references that lead nowhere.
 func (l *Layout) readUsers(t *fdt.Tree) {
-	byPhandle := map[uint32]*Region{}
+	u := userReader{Layout: l, regions: map[uint32]*Region{}, tree: t}
 	if rm := t.Root.Child("reserved-memory"); rm != nil {
 		for i, n := range rm.Children {
 			if ph, ok := phandleOf(n); ok {
-				byPhandle[ph] = &l.Regions[i]
+				u.regions[ph] = &l.Regions[i]
 			}
 		}
 	}
-	off := "" // the disabled node that the walk is in, with a slash
-	_ = t.Walk(func(path string, n *fdt.Node) error {
-		if strings.HasPrefix(path, "/__") {
-			return fdt.SkipChildren
+	u.walk(t.Root, nil, []window{everywhere}, false, nil)
+	for _, rule := range []string{"user-names", "user-dangling"} {
+		if more := u.count[rule] - maxDefects; more > 0 {
+			l.Defects = append(l.Defects, Defect{Rule: rule, Path: "/", Fact: fmt.Sprintf("%d more like this", more)})
 		}
-		disabled := off != "" && strings.HasPrefix(path, off)
-		if !disabled && !enabled(n) {
-			off, disabled = path+"/", true
+	}
+}
+
+// userReader walks a tree for the users of regions.
+type userReader struct {
+	*Layout
+	tree     *fdt.Tree
+	regions  map[uint32]*Region // by phandle
+	phandles map[uint32]bool    // of all nodes, once they are needed
+	count    map[string]int     // of defects, by rule
+}
+
+// walk visits a node with what its bus reaches. Names are those of the nodes
+// from the root to its parent: most nodes need no path.
+func (u *userReader) walk(n, parent *fdt.Node, win []window, off bool, names []string) {
+	if parent != nil {
+		if strings.HasPrefix(n.Name, "__") && len(names) == 0 {
+			return
 		}
-		v, ok := n.Prop("memory-region")
-		if !ok || len(v) == 0 || len(v)%4 != 0 {
-			return nil
+		off = off || !enabled(n)
+		names = append(names, n.Name)
+		if n.Has("memory-region") {
+			u.device(n, win, off, "/"+strings.Join(names, "/"))
 		}
-		names := n.Strings("memory-region-names")
-		if len(names) > 0 && len(names) != len(v)/4 && !disabled {
-			l.Defects = append(l.Defects, Defect{Rule: "user-names", Path: path,
-				Fact: fmt.Sprintf("%d memory-region-names for %d regions", len(names), len(v)/4)})
+		win = through(win, n, parent)
+	}
+	for _, c := range n.Children {
+		u.walk(c, n, win, off, names)
+	}
+}
+
+func (u *userReader) defect(rule, path, format string, args ...any) {
+	if u.count == nil {
+		u.count = map[string]int{}
+	}
+	if u.count[rule]++; u.count[rule] <= maxDefects {
+		u.Defects = append(u.Defects, Defect{Rule: rule, Path: path, Fact: fmt.Sprintf(format, args...)})
+	}
+}
+
+func (u *userReader) device(n *fdt.Node, win []window, off bool, path string) {
+	v, _ := n.Prop("memory-region")
+	if len(v) == 0 || len(v)%4 != 0 {
+		return
+	}
+	names := n.Strings("memory-region-names")
+	if len(names) > 0 && len(names) != len(v)/4 && !off {
+		u.defect("user-names", path, "%d memory-region-names for %d regions", len(names), len(v)/4)
+	}
+	user := User{Node: path, Disabled: off}
+	for i := 0; i < min(len(v), 4*maxEntries); i += 4 {
+		ph := binary.BigEndian.Uint32(v[i:])
+		r := u.regions[ph]
+		switch {
+		case r != nil:
+			if user.Reach == nil {
+				user.Reach = reachOf(n, win)
+			}
+			user.Name = ""
+			if len(names) == len(v)/4 {
+				user.Name = names[i/4]
+			}
+			r.Users = append(r.Users, user)
+		case !off && !u.known(ph):
+			u.defect("user-dangling", path, "memory-region names the phandle %#x, which no node has", ph)
 		}
-		u := User{Node: path, Reach: reach(t, path), Disabled: disabled}
-		for i := 0; i < len(v); i += 4 {
-			ph := binary.BigEndian.Uint32(v[i:])
-			r := byPhandle[ph]
-			switch {
-			case r != nil:
-				u.Name = ""
-				if len(names) == len(v)/4 {
-					u.Name = names[i/4]
-				}
-				r.Users = append(r.Users, u)
-			case !disabled && t.Phandle(ph) == nil:
-				l.Defects = append(l.Defects, Defect{Rule: "user-dangling", Path: path,
-					Fact: fmt.Sprintf("memory-region names the phandle %#x, which no node has", ph)})
+	}
+}
+
+// known reports whether any node has the phandle.
+func (u *userReader) known(ph uint32) bool {
+	if u.phandles == nil {
+		u.phandles = map[uint32]bool{}
+		var visit func(*fdt.Node)
+		visit = func(n *fdt.Node) {
+			if ph, ok := phandleOf(n); ok {
+				u.phandles[ph] = true
+			}
+			for _, c := range n.Children {
+				visit(c)
 			}
 		}
-		return nil
-	})
+		visit(u.tree.Root)
+	}
+	return u.phandles[ph]
 }
 
 // phandleOf returns the phandle of a node, under its old name too.
@@ -267,7 +336,7 @@ func (l *Layout) region(name string, n *fdt.Node) Region {
 		case len(ranges) == 0:
 			defect("region-reg", "reg is empty")
 		default:
-			for i, e := range ranges {
+			for i, e := range ranges[:min(len(ranges), maxEntries)] {
 				rng := Range{Addr(e.Base), e.Size}
 				switch {
 				case i == 0:
@@ -339,7 +408,7 @@ func (l *Layout) flags(n *fdt.Node, r *Region, defect func(rule, format string, 
 		}
 		r.dmaDefault = true
 	}
-	for _, c := range r.Compatible {
+	for _, c := range r.Compatible[:min(len(r.Compatible), maxEntries)] {
 		known := []string{CompatPool, CompatSwiotlb, CompatCarveout, CompatCarveoutTI, CompatChunk}
 		if near := nearest(strings.ToLower(strings.ReplaceAll(c, "_", "-")), known); near != "" && !slices.Contains(known, c) {
 			defect("compatible-typo", "compatible %q is one letter or two from %q, which the kernel knows", c, near)
@@ -374,7 +443,7 @@ func (l *Layout) dynamic(n *fdt.Node, size []byte, r *Region, defect func(rule, 
 		if err != nil || len(ranges) == 0 {
 			defect("region-alloc-ranges", "alloc-ranges has %d bytes, which is no number of <address size> entries of %d bytes", len(v), 4*(l.Cells.Address+l.Cells.Size))
 		}
-		for _, e := range ranges {
+		for _, e := range ranges[:min(len(ranges), maxEntries)] {
 			r.Within = append(r.Within, Range{Addr(e.Base), e.Size})
 		}
 	}
