@@ -9,7 +9,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -57,10 +59,14 @@ type layout struct {
 	nodes []*fdt.Node
 	// change, where set, edits the whole tree afterwards.
 	change func(t *fdt.Tree)
+	// config, where set, is a heaps.yaml that is compiled onto that tree. It is
+	// merged even where compile would refuse it, to see what that saves from.
+	config string
+	mem    int      // MiB of RAM, where it is not the machine's default
 	append string   // kernel arguments
 	probe  []string // "HEAP SIZE": buffers to allocate and write to
 
-	rules []string // "LEVEL ID", from warnings on
+	rules []string // "LEVEL ID"
 
 	heaps   []string // that the kernel must have, beside the ones it always has
 	missing []string // that it must not have
@@ -268,17 +274,17 @@ var layouts = []layout{
 	{name: "swapped cells", nodes: []*fdt.Node{pool("a@50000000", "reg", fdt.U32s(0x50000000, 0, 0x4000000, 0))},
 		rules: []string{"warning unit-address", "error outside-ram"}, dies: true,
 		says: []string{`created CMA memory pool at 0x5000000000000000, size 274877906944 MiB`}},
-	{name: "reserved outside RAM", nodes: []*fdt.Node{firm("fw@80000000", "reg", reg(0x80000000, 4*mib))},
+	{name: "reserved outside RAM", nodes: []*fdt.Node{firm("fw@80000000", "reg", reg(0x80000000, 4*mib))}, rules: []string{"note region-outside"},
 		says: []string{`OF: reserved mem: 0x0*80000000\.\.0x0*803fffff \(4096 KiB\) nomap non-reusable fw@80000000`},
 		on: map[string]layout{
-			"5.10": {silent: []string{`fw@80000000`}},
-			"6.1":  {silent: []string{`fw@80000000`}},
+			"5.10": {rules: []string{"note region-outside"}, silent: []string{`fw@80000000`}},
+			"6.1":  {rules: []string{"note region-outside"}, silent: []string{`fw@80000000`}},
 		}},
-	{name: "half pages", nodes: []*fdt.Node{firm("fw@54000800", "reg", reg(0x54000800, 0x1000))},
+	{name: "half pages", nodes: []*fdt.Node{firm("fw@54000800", "reg", reg(0x54000800, 0x1000))}, rules: []string{"note region-pages"},
 		says: []string{`0x0*54000800\.\.0x0*540017ff`},
 		on: map[string]layout{
-			"5.10": {silent: []string{`fw@54000800`}},
-			"6.1":  {silent: []string{`fw@54000800`}},
+			"5.10": {rules: []string{"note region-pages"}, silent: []string{`fw@54000800`}},
+			"6.1":  {rules: []string{"note region-pages"}, silent: []string{`fw@54000800`}},
 		}},
 	{name: "CMA size misaligned", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 65*mib))},
 		rules: []string{"error cma-alignment"}, missing: []string{"a@50000000"},
@@ -321,6 +327,134 @@ var layouts = []layout{
 			"6.1":  {rules: []string{"error cma-areas"}, missing: []string{"v9@54800000"}, heaps: []string{"v7@53800000", "v8@54000000"}, says: []string{`cma: Not enough slots for CMA reserved regions!`}},
 		}},
 	{name: "as many CMA areas as there are", nodes: areas(8), heaps: []string{"v7@53800000"}},
+	{name: "too many regions", nodes: dynamic(66), rules: []string{"error region-count"},
+		says: []string{`OF: reserved mem: too many defined dynamic regions, skip`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"error region-count"}, says: []string{`OF: reserved mem: not enough space for all defined regions\.`}},
+			"6.1":  {rules: []string{"error region-count"}, says: []string{`OF: reserved mem: not enough space for all defined regions\.`}},
+		}},
+	{name: "too many heaps", nodes: small(130), rules: []string{"error heap-count"}, heaps: []string{"h0@50000000"}, missing: []string{"h129@50081000"},
+		says: []string{`dma_heap: Unable to get minor number for heap`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"error region-count", "error heap-count"}, says: []string{`OF: reserved mem: not enough space for all defined regions\.`}},
+			"6.1":  {rules: []string{"error region-count", "error heap-count"}, says: []string{`OF: reserved mem: not enough space for all defined regions\.`}},
+		}},
+	{name: "long name", nodes: []*fdt.Node{pool(longName, "reg", reg(0x50000000, 32*mib))},
+		rules: []string{"warning name-long"}, heaps: []string{longName},
+		// Only the kernel's own heap goes by the area's name, which is cut.
+		on: map[string]layout{
+			"7.3": {rules: []string{"warning name-long"}, missing: []string{longName}, heaps: []string{longName[:63]}},
+		}},
+	{name: "allocator in the name", config: withHeap("{name: cma-video, kind: cma, size: 32MiB, base: 0x5000_0000}"),
+		rules: []string{"warning name-allocator"}, heaps: []string{"cma-video@50000000"}},
+	{name: "chunk size", nodes: []*fdt.Node{node("c@54000000", "compatible", heapcfg.CompatChunk, "reg", reg(0x54000000, 16*mib), "chunk-size", fdt.U32s(0x3000))},
+		rules: []string{"error chunk-size"}, missing: []string{"c@54000000"}, says: []string{`chunk_heap: c@54000000: no heap: 'chunk-size' 0x3000 does not divide the region, 0x1000000`}},
+	{name: "across two zones", mem: 4096, nodes: []*fdt.Node{pool("a@fe000000", "reg", reg(0xfe000000, 64*mib))},
+		rules: []string{"error cma-zone"}, says: []string{`cma: CMA area a@fe000000 could not be activated`}},
+	{name: "across the end of a bus", nodes: []*fdt.Node{pool("a@4e000000", "reg", reg(0x4e000000, 64*mib))},
+		change: func(t *fdt.Tree) { narrowBus(t) },
+		rules:  []string{"error cma-zone"}, says: []string{`cma: CMA area a@4e000000 could not be activated`},
+		on: map[string]layout{
+			"5.10": {heaps: []string{"a@4e000000"}}, "6.1": {heaps: []string{"a@4e000000"}},
+		}},
+	{name: "two DMA defaults", nodes: []*fdt.Node{firm("a@50000000", "compatible", heapcfg.CompatPool, "reg", reg(0x50000000, 4*mib), "linux,dma-default", nil),
+		firm("b@51000000", "compatible", heapcfg.CompatPool, "reg", reg(0x51000000, 4*mib), "linux,dma-default", nil)},
+		rules: []string{"warning dma-default-twice"}, silent: []string{`default DMA coherent area`}},
+	{name: "restricted pool", nodes: []*fdt.Node{firm("a@50000000", "compatible", "restricted-dma-pool", "reg", reg(0x50000000, 4*mib))},
+		rules: []string{"warning swiotlb-flags"}, says: []string{`OF: reserved mem: node a@50000000 compatible matching fail`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"warning swiotlb-flags"}, silent: []string{`a@50000000`}},
+		}},
+	{name: "over a memreserve entry", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 64*mib))},
+		change: func(t *fdt.Tree) { t.Reserve = append(t.Reserve, fdt.Reserve{Base: 0x52000000, Size: mib}) },
+		rules:  []string{"error over-boot"}, probe: []string{"a@50000000 48MiB"}, heaps: []string{"a@50000000"}},
+	{name: "little RAM left", nodes: []*fdt.Node{carve("a@4a000000", "reg", reg(0x4a000000, 352*mib)), carve("b@42000000", "reg", reg(0x42000000, 94*mib))},
+		rules: []string{"warning ram-left"}, heaps: []string{"a@4a000000", "b@42000000"}, says: []string{`Memory: [1-6]\d{4}K/524288K available`}},
+
+	// Devices that use regions.
+	{name: "device with a region", nodes: []*fdt.Node{pool("a@50000000", "phandle", fdt.U32s(regionPhandle), "reg", reg(0x50000000, 32*mib))},
+		change: func(t *fdt.Tree) { addDisplay(t, t.Root) },
+		says:   []string{`using device-specific reserved memory`, `assigned reserved memory node a@50000000`}},
+	{name: "device with a region that is off", nodes: []*fdt.Node{pool("a@50000000", "phandle", fdt.U32s(regionPhandle), "reg", reg(0x50000000, 32*mib), "status", "disabled")},
+		change: func(t *fdt.Tree) { addDisplay(t, t.Root) },
+		rules:  []string{"note user-disabled-region"},
+		// The driver is told that all is well, and gets nothing.
+		says: []string{`using device-specific reserved memory`}, silent: []string{`assigned reserved memory node`}},
+	{name: "device with a region that is none",
+		change: func(t *fdt.Tree) { addDisplay(t, t.Root) },
+		rules:  []string{"warning user-dangling"}, says: []string{`no max memory bandwidth specified`}, silent: []string{`reserved memory node`, `device-specific`}},
+	{name: "device with more names than regions", nodes: []*fdt.Node{pool("a@50000000", "phandle", fdt.U32s(regionPhandle), "reg", reg(0x50000000, 32*mib))},
+		change: func(t *fdt.Tree) { addDisplay(t, t.Root).Set("memory-region-names", fdt.StringList("frames", "lines")) },
+		rules:  []string{"warning user-names"}, says: []string{`assigned reserved memory node a@50000000`}, silent: []string{`memory-region-names`}},
+	{name: "device out of reach", nodes: []*fdt.Node{firm("a@58000000", "phandle", fdt.U32s(regionPhandle), "compatible", heapcfg.CompatPool, "reg", reg(0x58000000, 4*mib))},
+		change: func(t *fdt.Tree) { addDisplay(t, narrowBus(t)) },
+		rules:  []string{"warning user-reach"},
+		says:   []string{`assigned reserved memory node a@58000000`, `reserved memory is beyond device's set DMA address range`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"warning user-reach"}, says: []string{`assigned reserved memory node a@58000000`}, silent: []string{`beyond device`}},
+		}},
+
+	// Configs that compile warns of, or notes something about.
+	{name: "device that had a region", nodes: []*fdt.Node{pool("a@50000000", "phandle", fdt.U32s(regionPhandle), "reg", reg(0x50000000, 32*mib))},
+		change: func(t *fdt.Tree) { addDisplay(t, t.Root) },
+		config: withHeap("{name: b, kind: cma, size: 32MiB, base: 0x5400_0000, devices: [/clcd@4000000]}"),
+		rules:  []string{"warning device-has-region"}, says: []string{`assigned reserved memory node b@54000000`}, silent: []string{`assigned reserved memory node a@50000000`}},
+	{name: "device that is off", change: func(t *fdt.Tree) {
+		d := addDisplay(t, t.Root)
+		d.Remove("memory-region")
+		d.Set("status", fdt.StringList("disabled"))
+	}, config: withHeap("{name: b, kind: cma, size: 32MiB, base: 0x5400_0000, devices: [/clcd@4000000]}"),
+		rules: []string{"warning device-disabled"}, heaps: []string{"b@54000000"}, silent: []string{`assigned reserved memory node`, `clcd`}},
+	{name: "RAM that is not there", config: "board: {ram: {base: 0x4000_0000, size: 1GiB}}\n" + withHeap("{name: a, kind: cma, size: 64MiB}"),
+		rules: []string{"warning ram-differs"}, dies: true, says: []string{`created CMA memory pool at 0x0*7c000000, size 64 MiB`}},
+	{name: "kernel that nobody placed", config: "version: 1\nheaps:\n- {name: a, kind: cma, size: 32MiB}\n",
+		rules: []string{"note kernel-assumed"}, probe: []string{"a@5e000000 28MiB"}, heaps: []string{"a@5e000000"}},
+}
+
+// longName is a node name that a CMA area has no room for.
+var longName = strings.Repeat("long", 15) + "@50000000"
+
+// withHeap is a config with one heap, clear of what QEMU's boot code writes.
+func withHeap(heap string) string {
+	return "version: 1\nkeep-clear:\n- {what: kernel, base: 0x4020_0000, size: 16MiB}\n- {what: initrd, base: 0x4800_0000, size: 32MiB}\nheaps:\n- " + heap + "\n"
+}
+
+// dynamic are regions that the kernel has to find a page for.
+func dynamic(n int) []*fdt.Node {
+	var out []*fdt.Node
+	for i := range n {
+		out = append(out, node(fmt.Sprintf("d%d", i), "size", fdt.Cells(0x1000, 2)))
+	}
+	return out
+}
+
+// small are carveouts of one page.
+func small(n int) []*fdt.Node {
+	var out []*fdt.Node
+	for i := range uint64(n) {
+		base := 0x5000_0000 + i*0x1000
+		out = append(out, carve(fmt.Sprintf("h%d@%x", i, base), "reg", reg(base, 0x1000)))
+	}
+	return out
+}
+
+// regionPhandle is what addDisplay's device calls its region.
+const regionPhandle = 0x9001
+
+// addDisplay adds a PrimeCell PL111. Its driver is the one in these kernels that
+// asks for reserved memory, says what it got, and needs no hardware to come that
+// far: its registers are in the machine's flash here, which takes any write.
+func addDisplay(t *fdt.Tree, bus *fdt.Node) *fdt.Node {
+	clock, _ := t.Root.Child("apb-pclk").U32("phandle")
+	return bus.AddChild(node("clcd@4000000", "compatible", []byte("arm,pl111\x00arm,primecell\x00"), "arm,primecell-periphid", fdt.U32s(0x00041111),
+		"reg", reg(0x4000000, 0x1000), "interrupts", fdt.U32s(0, 100, 4), "clocks", fdt.U32s(clock, clock), "clock-names", []byte("clcdclk\x00apb_pclk\x00"),
+		"memory-region", fdt.U32s(regionPhandle)))
+}
+
+// narrowBus adds a bus that reaches the first 256 MiB of RAM only.
+func narrowBus(t *fdt.Tree) *fdt.Node {
+	return t.Root.AddChild(node("bus", "compatible", "simple-bus", "#address-cells", fdt.U32s(2), "#size-cells", fdt.U32s(2), "ranges", nil,
+		"dma-ranges", append(fdt.Cells(0x40000000, 2), reg(0x40000000, 0x10000000)...)))
 }
 
 // holes are no-map pages with a page between them.
@@ -361,16 +495,122 @@ func mainline(ctx context.Context, t *testing.T, b *bench.Bench) string {
 	return b.Kernel(ctx, t, k)
 }
 
+// kernels are those that layouts speak of.
+var kernels = []string{"5.10", "6.1", "6.12", "7.3"}
+
+// A config that breaks one of these yields no device tree, or none that a
+// kernel would see: the compiler stops before, and that is what is tested
+// elsewhere.
+const (
+	noTree   = "the config is refused before there is a tree"
+	userland = "it is about the device node, which udev makes; internal/check/vmfault has it"
+	bootcode = "the boot code writes the memory node itself, as QEMU's does here"
+)
+
+// notBooted says of each rule that no layout breaks why a boot cannot show it.
+var notBooted = map[string]string{
+	"yaml-syntax": noTree, "yaml-version": noTree, "yaml-key": noTree, "yaml-missing": noTree, "yaml-type": noTree, "yaml-value": noTree,
+	"board-mismatch": noTree, "disable-unknown": noTree, "device-unknown": noTree, "device-names": noTree, "variant-unknown": noTree,
+	"place-after": noTree, "no-room": noTree,
+	"mode-world": userland, "mode-odd": userland,
+	"tree-cells": bootcode, "tree-memory": bootcode, "ram-unknown": bootcode, "ram-overlap": bootcode,
+	"address-cells":    "a tree with one cell cannot hold such an address, so there is none to boot",
+	"name-firmware":    "it is the boot loader that deletes the node",
+	"coherent-map-arm": "only 32-bit ARM refuses such a pool",
+	"cma-no-heap":      "TestRulesAgainstMainline boots it, on a kernel without the patches",
+	"carveout-no-heap": "TestRulesAgainstMainline boots it, on a kernel without the patches",
+	"kconfig-missing":  "TestRulesAgainstMainline boots it, on a kernel without the option",
+}
+
+// Every rule is broken by a layout on every kernel, or it is said why not.
+func TestEveryRuleIsShown(t *testing.T) {
+	for _, kernel := range kernels {
+		shown := map[string]bool{}
+		for _, l := range layouts {
+			for _, r := range l.as(kernel).rules {
+				_, id, _ := strings.Cut(r, " ")
+				if _, ok := heapcfg.RuleByID(id); !ok {
+					t.Errorf("layout %s: there is no rule %s", l.name, id)
+				}
+				shown[id] = true
+			}
+		}
+		for _, r := range heapcfg.Rules() {
+			why, excused := notBooted[r.ID]
+			switch {
+			case !shown[r.ID] && !excused:
+				t.Errorf("%s: no layout breaks it on %s, and nothing says why", r.ID, kernel)
+			case shown[r.ID] && excused:
+				t.Errorf("%s: a layout breaks it on %s, so strike out %q", r.ID, kernel, why)
+			}
+		}
+	}
+	for id := range notBooted {
+		if _, ok := heapcfg.RuleByID(id); !ok {
+			t.Errorf("there is no rule %s", id)
+		}
+	}
+	for _, l := range layouts {
+		for kernel := range l.on {
+			if !slices.Contains(kernels, kernel) {
+				t.Errorf("layout %s speaks of kernel %s, which is none of %v", l.name, kernel, kernels)
+			}
+		}
+	}
+}
+
+// What the rules say needs no kernel, so it is asked for all of them.
+func TestRules(t *testing.T) {
+	if _, err := exec.LookPath(vmtest.ARM64.QEMU); err != nil {
+		t.Skip(err)
+	}
+	base := map[int]*fdt.Tree{}
+	for _, kernel := range kernels {
+		line, err := heapcfg.ParseVersion(kernel)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range layouts {
+			l = l.as(kernel)
+			t.Run(kernel+"/"+strings.ReplaceAll(l.name, " ", "-"), func(t *testing.T) {
+				if base[l.mem] == nil {
+					base[l.mem] = dump(context.Background(), t, vmtest.ARM64, l.mem)
+				}
+				l.judge(t, line, l.tree(base[l.mem]))
+			})
+		}
+	}
+}
+
 func TestRulesAgainstTheKernel(t *testing.T) {
 	b, ctx, base := setup(t)
 	for _, l := range layouts {
 		l = l.as(b.Line.String())
 		t.Run(strings.ReplaceAll(l.name, " ", "-"), func(t *testing.T) {
-			tree := l.tree(base)
-			l.judge(t, b.Line, tree)
-			l.boot(ctx, t, b, b.Image, tree)
+			board := base
+			if l.mem > 0 {
+				board = dump(ctx, t, b.Machine, l.mem)
+			}
+			l.boot(ctx, t, b, b.Image, l.judge(t, b.Line, l.tree(board)))
 		})
 	}
+}
+
+// dump returns the tree of QEMU's machine with so much RAM, 0 for the usual.
+func dump(ctx context.Context, t *testing.T, machine vmtest.Machine, mem int) *fdt.Tree {
+	t.Helper()
+	if mem > 0 {
+		machine.MemMiB = mem
+	}
+	blob, err := vmtest.DumpDTB(ctx, machine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := fdt.Parse(blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
 }
 
 // TestRulesAgainstMainline compiles a config for a kernel without our patches:
@@ -408,6 +648,25 @@ heaps:
 	if diff := cmp.Diff(want, refused); diff != "" {
 		t.Errorf("the rules say (-want +got):\n%s", diff)
 	}
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(image), "config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := heapcfg.ParseKernelConfig(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var needs []heapcfg.Need
+	for _, s := range emit.Symbols(plan) {
+		needs = append(needs, heapcfg.Need{Name: s.Name, Value: s.Value, Why: s.Why})
+	}
+	lacking := map[string]bool{}
+	for _, f := range config.Check("config", "heaps.config", needs) {
+		lacking[f.ID+" "+f.Place.Path] = true
+	}
+	if diff := cmp.Diff(map[string]bool{"kconfig-missing CONFIG_DMABUF_HEAPS_CARVEOUT": true}, lacking); diff != "" {
+		t.Errorf("of the kernel's configuration the rules say (-want +got):\n%s", diff)
+	}
 	merged, err := emit.Merged("heaps", plan, base)
 	if err != nil {
 		t.Fatal(err)
@@ -438,25 +697,47 @@ func (l *layout) tree(base *fdt.Tree) *fdt.Tree {
 	return tree
 }
 
-// judge compares what the rules say with what is written down.
-func (l *layout) judge(t *testing.T, line heapcfg.Version, tree *fdt.Tree) {
+// judge compares what the rules say with what is written down, and returns the
+// tree to boot.
+func (l *layout) judge(t *testing.T, line heapcfg.Version, tree *fdt.Tree) *fdt.Tree {
 	t.Helper()
 	target := heapcfg.DefaultTarget()
 	target.Kernel, target.CMAAreas = line, 8 // as the test kernels are configured
-	read, findings := heapcfg.FromTree("board.dtb", tree, target)
-	if read != nil {
+	var findings []heapcfg.Finding
+	var read *heapcfg.Layout
+	if l.config != "" {
+		cfg, found := heapcfg.Parse("heaps.yaml", []byte(l.config))
+		if cfg == nil {
+			t.Fatal(found)
+		}
+		target.Arch = cfg.Target.Arch
+		cfg.Target = target
+		board, more := heapcfg.FromTree("board.dtb", tree, target)
+		plan, planned := cfg.Plan(board, tree)
+		findings, read = slices.Concat(found, more, planned), plan
+		merged, err := emit.Merged("heaps", plan, tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tree, err = fdt.Parse(merged.Data); err != nil {
+			t.Fatal(err)
+		}
+	} else if read, findings = heapcfg.FromTree("board.dtb", tree, target); read != nil {
 		read.Occupied = append(read.Occupied, occupied...)
+	}
+	if read != nil {
 		findings = append(findings, heapcfg.Lint(read)...)
 	}
 	var got []string
 	for _, f := range findings {
-		if s := f.Level.String() + " " + f.ID; f.Level > heapcfg.Note && !slices.Contains(got, s) {
+		if s := f.Level.String() + " " + f.ID; !slices.Contains(got, s) {
 			got = append(got, s)
 		}
 	}
 	if diff := cmp.Diff(l.rules, got); diff != "" {
 		t.Errorf("the rules say (-want +got):\n%s", diff)
 	}
+	return tree
 }
 
 // boot compares what the kernel does with what is written down.
@@ -477,6 +758,9 @@ func (l *layout) boot(ctx context.Context, t *testing.T, b *bench.Bench, image s
 	}
 	vm := b.VM(ctx, t, plan, bench.File(t, "/bin/heapctl", b.Heapctl, 0o755))
 	vm.Kernel, vm.DTB, vm.Append, vm.Timeout = image, dtb, l.append, 2*time.Minute
+	if l.mem > 0 {
+		vm.Machine.MemMiB = l.mem
+	}
 	if l.dies {
 		vm.Timeout = 30 * time.Second // what hangs would take all of it
 	}
