@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"github.com/dmaheap/dmaheap/heapcfg/emit"
 	"github.com/dmaheap/dmaheap/internal/tinyjson"
@@ -66,25 +65,14 @@ func writeTemp(dir string, f emit.File) (*os.File, error) {
 	return t, err
 }
 
-// settle waits until files are on the disk and closes them. It asks for all at
-// once, so that the file system can do them in one go. On an error it tells
+// settle waits until files are on the disk and closes them. On an error it tells
 // which file it was.
 func settle(files []*os.File) (int, error) {
-	errs := make([]error, len(files))
-	var wg sync.WaitGroup
 	for i, f := range files {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			errs[i] = f.Sync()
-			if err := f.Close(); errs[i] == nil {
-				errs[i] = err
-			}
-		}()
-	}
-	wg.Wait()
-	for i, err := range errs {
-		if err != nil {
+		if err := f.Sync(); err != nil {
+			return i, err
+		}
+		if err := f.Close(); err != nil {
 			return i, err
 		}
 	}
