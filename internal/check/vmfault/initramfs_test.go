@@ -114,7 +114,7 @@ func TestInitramfsPrompt(t *testing.T) {
 	defer to.Close()
 	vm.Input = in
 	vm.Console = &typist{prompt: "heapctl> ", to: to, lines: []string{
-		"list", "info npu", "nonsense", "cat /proc/cmdline", "4s|stress --heap npu --duration 10m\n", "info npu", "poweroff",
+		"list", "info npu", "nonsense", "cat /proc/cmdline", "3s|bench --heap npu --count 1000000 --time 1h\n", "3s|check --full --heap npu --heap video\n", "4s|stress --heap npu --duration 10m\n", "info npu", "poweroff",
 	}}
 	res := vm.run(ctx, t)
 	if res.Exit != 0 {
@@ -123,14 +123,14 @@ func TestInitramfsPrompt(t *testing.T) {
 	_, after, _ := strings.Cut(res.Console, initramfs.ExitMark+" 0")
 	for _, want := range []string{
 		"npu@54000000  ", "0x54000000", "/dev/dma_heap/npu@54000000", `unknown command "nonsense"`, "exit code 2", "panic=-1",
-		"stress with", "COULD NOT TEST\x1b[0m: interrupted", "exit code 3", "Power down",
+		"interrupted; what is shown was measured before", "full check", "stress with", "COULD NOT TEST\x1b[0m: interrupted", "exit code 3", "Power down",
 	} {
 		if !strings.Contains(after, want) {
 			t.Errorf("the console lacks %q", want)
 		}
 	}
 	// What the interrupted run held is back, and no process is left.
-	_, last, _ := strings.Cut(after, "interrupted")
+	_, last, _ := strings.Cut(after, "stress with")
 	if !strings.Contains(last, "used            0 ") || !strings.Contains(last, "no process that this user can see") {
 		t.Errorf("after Ctrl-C:\n%s", last)
 	}
