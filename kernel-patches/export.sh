@@ -41,7 +41,7 @@ done
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-git -C "$dir" format-patch -q -N --zero-commit --no-signature --no-renames \
+git -C "$dir" format-patch -q -N --zero-commit --no-signature --no-renames --full-index \
 	-o "$work" base..dmaheap
 {
 	echo "# SPDX-License-Identifier: GPL-2.0-only"
