@@ -4,12 +4,16 @@
 # check.sh - hold the series against each other and against their kernels
 #
 # usage: kernel-patches/check.sh same
-#        kernel-patches/check.sh apply [VERSION]...
+#        kernel-patches/check.sh apply [--orig] [VERSION]...
+#        kernel-patches/check.sh bisect [VERSION]...
 #
 #   same    every file that the patches add is the same in all series that have
 #           it, and every patch is listed, signed off, and says where upstream is
 #   apply   every patch applies without fuzz or offset, with patch and with
-#           git am, to Debian's source of its kernel, or to KERNEL_SRC
+#           git am, to Debian's source of its kernel, or to KERNEL_SRC; with
+#           --orig to the upstream source that Debian's was made from
+#   bisect  what the patches touch builds for arm64 after each of them, with
+#           W=1 and without a warning
 #
 # exit: 0 all is well, 1 it is not, 2 usage, 3 no kernel source
 set -euo pipefail
@@ -80,10 +84,13 @@ same() {
 	[ $bad -ne 0 ] || say "$count files in $(versions | wc -l) series are the same text"
 }
 
+orig=
+source_of() { echo "${KERNEL_SRC:-$("$here/source.sh" ${orig:+--orig} "$1")}"; }
+
 apply() {
 	local version source work patch out files=()
 	for version in "$@"; do
-		source=${KERNEL_SRC:-$("$here/source.sh" "$version")} || exit 3
+		source=$(source_of "$version") || exit 3
 		mapfile -t files < <(patches "$version" | sed "s|^|$here/$version/|")
 		work=$(mktemp -d)
 		# Only what the patches touch, to be quick.
@@ -110,16 +117,67 @@ apply() {
 	done
 }
 
-case ${1:-} in
-same) same ;;
-apply)
+# Everything that the patches add, and what it needs, as soon as it is there.
+bisect_config() {
+	cat "$here/configs/arm64-virt.config"
+	echo CONFIG_KUNIT=y
+	sed -n 's/^+config \(DMABUF_HEAPS_[A-Z_]*\)$/CONFIG_\1=y/p' "$@" | sort -u
+}
+
+# The variables are those of bisect().
+bisect_step() (
+	export ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-
+	made=(make -C "$work/src" "O=$work/obj" "-j$(nproc)" -s)
+	cd "$work/src" && scripts/kconfig/merge_config.sh -n -O "$work/obj" "$work/config" &&
+		"${made[@]}" prepare && "${made[@]}" W=1 drivers/dma-buf/ mm/cma.o
+)
+
+bisect() {
+	local version source work patch file files=() ours
+	"$(dirname "$here")/test/setup.sh" kernel
+	for version in "$@"; do
+		source=$(source_of "$version") || exit 3
+		mapfile -t files < <(patches "$version" | sed "s|^|$here/$version/|")
+		work=$(mktemp -d "${TMPDIR:-/tmp}/bisect-XXXXXX")
+		mkdir "$work/obj"
+		cp -al "$source" "$work/src" 2>/dev/null || cp -a "$source" "$work/src"
+		# Copies, not links: the source itself must not change.
+		sed -n 's|^--- a/||p' "${files[@]}" | sort -u | while read -r file; do
+			[ ! -e "$source/$file" ] || cp --remove-destination "$source/$file" "$work/src/$file"
+		done
+		# Warnings count in the files that the patches add.
+		ours=$(sed -n '/^--- .dev.null/{ n; s|^+++ b/||p; }' "${files[@]}" | paste -sd '|')
+		bisect_config "${files[@]}" >"$work/config"
+		for patch in "${files[@]}"; do
+			patch -d "$work/src" -p1 -F0 -s --no-backup-if-mismatch <"$patch" || exit 1
+			if ! bisect_step >"$work/log" 2>&1; then
+				complain "$version: after $(basename "$patch"):"
+				tail -n 20 "$work/log" >&2
+				break
+			fi
+			if grep -E "($ours):.*(warning|error):" "$work/log" >&2; then
+				complain "$version: after $(basename "$patch")"
+			fi
+		done
+		rm -rf "$work"
+		say "$version: ${#files[@]} patches built on $(basename "$source")"
+	done
+}
+
+verb=${1:-}
+[ $# -eq 0 ] || shift
+if [ "$verb" = apply ] && [ "${1:-}" = --orig ]; then
+	orig=yes
 	shift
-	# Without a tree, those that source.sh knows.
-	[ $# -gt 0 ] || mapfile -t all < <(versions | grep -xE '5\.10|6\.1|6\.12|7\.3')
-	apply "${@:-${all[@]}}"
-	;;
+fi
+# Without a version, those that source.sh knows.
+[ $# -gt 0 ] || mapfile -t all < <(versions | grep -xE '5\.10|6\.1|6\.12|7\.3')
+case $verb in
+same) same ;;
+apply) apply "${@:-${all[@]}}" ;;
+bisect) bisect "${@:-${all[@]}}" ;;
 *)
-	say "usage: $0 same | apply [VERSION]..."
+	say "usage: $0 same | apply [--orig] [VERSION]... | bisect [VERSION]..."
 	exit 2
 	;;
 esac
