@@ -45,7 +45,7 @@ var layers = [][]string{
 	{"heapcfg/emit", "internal/sysinfo", "internal/report"},
 	{"internal/check", "internal/sysinfo/sysinfotest"},
 	{"internal/cli"},
-	{"cmd/heapctl", "test/guestinit", "test/abuse", "release/sbom"},
+	{"cmd/heapctl", "test/guestinit", "test/abuse", "test/pagepool", "release/sbom"},
 	{"test/rig"},
 	{"test/bench", "test/demo", "test/kernels"},
 }

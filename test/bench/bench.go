@@ -187,12 +187,22 @@ func (b *Bench) build(ctx context.Context) error {
 	if b.HasKUnit() {
 		k.Fragments = append(k.Fragments, filepath.Join(configs, "kunit.config"))
 	}
+	if b.HasPagePool() {
+		k.Fragments = append(k.Fragments, filepath.Join(configs, "page-pool.config"))
+	}
 	b.Image, err = b.Rig.Image(ctx, k)
 	return err
 }
 
 // HasKUnit tells whether this line of kernels has KUnit.
 func (b *Bench) HasKUnit() bool { return !b.Line.Before(heapcfg.Version{Major: 5, Minor: 5}) }
+
+// HasPagePool tells whether the patches of this line have the page pool of the
+// system heap.
+func (b *Bench) HasPagePool() bool {
+	found, err := filepath.Glob(filepath.Join(b.Root, "kernel-patches", b.Line.String(), "*-keep-large-pages-*.patch"))
+	return err == nil && len(found) > 0
+}
 
 // Cached returns a kernel that is built only where it is required.
 func Cached() rig.Kernel { return rig.Kernel{Cached: !Required()} }

@@ -234,7 +234,7 @@ func measure(heap *dmaheap.Heap) {
 		size   uint64
 		count  int // of buffers in a row
 		rounds int
-	}{{4096, 200, 40}, {mib, 12, 40}, {8 * mib, 3, 40}} {
+	}{{4096, 200, 9}, {mib, 12, 9}, {8 * mib, 3, 9}} {
 		var with, without, steady []time.Duration
 		for range m.rounds {
 			write(limitFile, "0")

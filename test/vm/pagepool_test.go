@@ -3,35 +3,25 @@
 package vm
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/dmaheap/dmaheap/internal/initramfs"
 	"github.com/dmaheap/dmaheap/internal/vmtest"
 	"github.com/dmaheap/dmaheap/test/bench"
-	"github.com/dmaheap/dmaheap/test/rig"
 )
 
-// The system heap's page pool is an option of its own, so it has a kernel of
-// its own.
+// The system heap keeps pages, and gives them up.
 func TestPagePool(t *testing.T) {
 	b, ctx := bench.Setup(t)
-	// The system heap of 5.10 has no large pages.
-	patches, err := filepath.Glob(filepath.Join(b.Root, "kernel-patches", b.Line.String(), "*-keep-large-pages-*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(patches) == 0 {
-		t.Skipf("kernel %v has no page pool", b.Line)
+	if !b.HasPagePool() {
+		t.Skipf("the patches for %v have no page pool", b.Line)
 	}
 	program, err := b.Guest(ctx, "test/pagepool")
 	if err != nil {
 		t.Fatal(err)
 	}
 	vm := b.VM(ctx, t, initramfs.Plan{Run: [][]string{{"/bin/pagepool"}}}, bench.File(t, "/bin/pagepool", program, 0o755))
-	fragment := filepath.Join(b.Root, "kernel-patches", "configs", "page-pool.config")
-	vm.Kernel = b.Kernel(ctx, t, rig.Kernel{Fragments: []string{b.Example.Config, fragment}})
 	res, err := vmtest.Run(ctx, vm)
 	if err != nil {
 		t.Fatal(err)

@@ -19,8 +19,18 @@ import (
 	"github.com/dmaheap/dmaheap/test/rig"
 )
 
-// suites are those of kernel-patches; other code of a kernel may have its own.
-var suites = []string{"dma_heap_extents", "dma_heap_contig_buffer"}
+// kunitSuites are those of kernel-patches; other code of a kernel may have its
+// own.
+func kunitSuites(b *bench.Bench) []string {
+	if !b.HasKUnit() {
+		return nil
+	}
+	suites := []string{"dma_heap_extents", "dma_heap_contig_buffer"}
+	if b.HasPagePool() {
+		suites = append(suites, "dma_heap_page_pool")
+	}
+	return suites
+}
 
 // heapArguments are what the machines get that have every heap: system-contig
 // must have room for the selftest, and KUnit waits to be asked, newer ones twice.
@@ -30,7 +40,7 @@ const heapArguments = "system_contig_heap.limit_percent=25 kunit.enable=1 kunit.
 // tests a heap is run.
 type programme struct {
 	board  bench.Board
-	kunit  bool // this kernel has it
+	kunit  []string // suites that this kernel has
 	result *vmtest.Result
 
 	check   vmtest.Command // heapctl check against the lock, in JSON
@@ -77,7 +87,7 @@ func boot(ctx context.Context, t *testing.T, b *bench.Bench, arguments string, t
 	t.Logf("kernel %v: booted and tested in %v", b.Line, res.Duration.Round(time.Second))
 	c := res.Commands
 	return &programme{
-		board: b.All, kunit: b.HasKUnit(), result: res,
+		board: b.All, kunit: kunitSuites(b), result: res,
 		check: c[0], inside: c[1], without: c[3], self: c[5], log: c[6],
 	}
 }
@@ -85,7 +95,7 @@ func boot(ctx context.Context, t *testing.T, b *bench.Bench, arguments string, t
 // judge holds every result of the programme against what it must be. The tests
 // in the machine that may skip are named, all others have to pass.
 func (p *programme) judge(t *testing.T, maySkip ...string) {
-	if p.kunit {
+	if len(p.kunit) > 0 {
 		t.Run("kunit", p.judgeKUnit)
 	}
 	t.Run("check", func(t *testing.T) { judgeCheck(t, p.check, append(p.board.Heaps(""), "system")) })
@@ -127,7 +137,7 @@ var insideResult = regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\w+)`)
 
 func (p *programme) judgeKUnit(t *testing.T) {
 	got := vmtest.Suites(p.result.Console)
-	for _, name := range suites {
+	for _, name := range p.kunit {
 		i := slices.IndexFunc(got, func(s vmtest.Suite) bool { return s.Name == name })
 		if i < 0 {
 			t.Errorf("the suite %s did not run", name)
