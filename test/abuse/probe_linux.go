@@ -15,10 +15,6 @@ import (
 // probe takes a large buffer of each heap, sees that it is zero, writes all of it
 // and gives it back. It prints a line for each heap: its name, the size of the
 // heap, and "ok" or what went wrong.
-//
-// The buffer is the largest there can be, or more than half of that: CMA begins
-// each buffer at a multiple of its own size, so that pages which the kernel took
-// from an area for itself cost more room than they fill.
 func probe() error {
 	board := sysinfo.New(sysinfo.DirFS("/"), sysinfo.Options{Live: true})
 	nodes, err := board.Nodes()
@@ -41,12 +37,7 @@ func probe() error {
 		fd, err := unix.Open(n.Path(), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err == nil {
 			w.heaps, w.Heaps = []int{fd}, []string{n.Name}
-			err = w.dirty(0, size)
-			for _, eighths := range []uint64{7, 6, 5} {
-				if errors.Is(err, unix.ENOMEM) {
-					err = w.dirty(0, size/8*eighths)
-				}
-			}
+			_, err = w.dirtyMost(0, size)
 			unix.Close(fd)
 		}
 		verdict := "ok"
@@ -56,4 +47,18 @@ func probe() error {
 		fmt.Printf("probe %s %d %s\n", n.Name, u.Size.Value, verdict)
 	}
 	return nil
+}
+
+// dirtyMost takes a buffer of size bytes, or of more than half of that, writes
+// all of it and gives it back. It returns how much it was. CMA begins each buffer
+// at a multiple of its own size, so that pages which the kernel took from an area
+// for itself cost more room than they fill.
+func (w *worker) dirtyMost(heap int, size uint64) (uint64, error) {
+	for _, eighths := range []uint64{8, 7, 6, 5} {
+		n := size / 8 * eighths
+		if err := w.dirty(heap, n); !errors.Is(err, unix.ENOMEM) {
+			return n, err
+		}
+	}
+	return 0, unix.ENOMEM
 }

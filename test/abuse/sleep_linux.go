@@ -36,7 +36,7 @@ func (d *director) sleep() error {
 			size = u.Largest.Value
 		}
 		for _, level := range levels {
-			if err := w.dirty(i, size); err != nil {
+			if size, err = w.dirtyMost(i, size); err != nil {
 				return fmt.Errorf("%s: %w", h, err)
 			}
 			// All of it is free and dirty now, and somebody wants it.
