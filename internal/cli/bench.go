@@ -50,7 +50,7 @@ The speed of ordinary memory is measured in the same run, to compare with.`,
 	}
 	fl := c.Flags()
 	fl.StringVarP(&f.format, "output", "o", "text", "text, json or svg")
-	fl.StringArrayVar(&f.heaps, "heap", nil, "measure this heap only (may be repeated)")
+	fl.Var((*words)(&f.heaps), "heap", "measure this heap only (may be repeated)")
 	fl.StringArrayVar(&f.sizes, "size", []string{"4KiB", "64KiB", "1MiB", "8MiB", "32MiB"}, "size of the buffers (may be repeated)")
 	fl.IntVar(&f.count, "count", 200, "buffers of each size")
 	fl.DurationVar(&f.limit, "time", time.Second, "the most time for each size of each heap, whatever the count")

@@ -57,7 +57,7 @@ to the kernel: /sys/firmware/fdt on the running board, or the kernel build's
 	}
 	fl := c.Flags()
 	fl.StringVarP(&f.source.base, "base", "b", "", "device tree blob of the board (required)")
-	fl.StringArrayVar(&f.source.overlays, "overlay", nil, "overlay that the boot loader applies to the base before ours (may be repeated)")
+	fl.Var((*words)(&f.source.overlays), "overlay", "overlay that the boot loader applies to the base before ours (may be repeated)")
 	fl.StringVar(&f.source.variant, "variant", "", "variant of the config to compile")
 	fl.StringVar(&f.source.kconfig, "kconfig", "", "the .config of the target kernel: its page size and options, and whether it has what the heaps need")
 	fl.BoolVar(&f.merge, "merge", false, "write NAME.merged.dtb too: the base with the overlay applied, for boot loaders that cannot")

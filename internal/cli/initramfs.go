@@ -79,8 +79,8 @@ and CONFIG_CMA_DEBUGFS, for reasons CONFIG_IKCONFIG_PROC.`,
 	fl.StringVar(&f.then, "then", initramfs.PowerOff, "what comes after the check: "+strings.Join(initramfs.Thens(), ", "))
 	fl.StringVar(&f.root, "root", "", "device of the root filesystem for --then init (default: root= of the kernel command line)")
 	fl.StringVar(&f.init, "init", "", "program to start for --then init (default: init= of the kernel command line, or /sbin/init)")
-	fl.StringArrayVar(&f.modules, "module", nil, "kernel module to load before the check, uncompressed (may be repeated, in the order of loading)")
-	fl.StringArrayVar(&f.add, "add", nil, "FILE:PATH, a file of this machine and its place in the archive (may be repeated)")
+	fl.Var((*words)(&f.modules), "module", "kernel module to load before the check, uncompressed (may be repeated, in the order of loading)")
+	fl.Var((*words)(&f.add), "add", "FILE:PATH, a file of this machine and its place in the archive (may be repeated)")
 	return c
 }
 

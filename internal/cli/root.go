@@ -229,3 +229,11 @@ func reason(err error) error {
 	}
 	return err
 }
+
+// words is a flag that may be repeated. The library's own makes a CSV writer for
+// each flag there is, of every verb, at every start.
+type words []string
+
+func (w *words) String() string     { return strings.Join(*w, ",") }
+func (w *words) Set(s string) error { *w = append(*w, s); return nil }
+func (w *words) Type() string       { return "stringArray" }

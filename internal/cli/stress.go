@@ -48,7 +48,7 @@ repeats its sizes and its order.`,
 	}
 	fl := c.Flags()
 	fl.StringVarP(&f.format, "output", "o", "text", "how the result is written: "+strings.Join(report.Formats(), ", "))
-	fl.StringArrayVar(&f.heaps, "heap", nil, "stress this heap only (may be repeated)")
+	fl.Var((*words)(&f.heaps), "heap", "stress this heap only (may be repeated)")
 	fl.IntVar(&f.workers, "workers", runtime.NumCPU(), "how many work at once")
 	fl.DurationVar(&f.duration, "duration", 10*time.Second, "how long for each heap; 0 is until the count is reached")
 	fl.IntVar(&f.count, "count", 0, "how many buffers for each heap; 0 is until the time is up")
