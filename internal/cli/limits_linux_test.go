@@ -132,9 +132,9 @@ func writeRawDTB(t *testing.T, name, piece string, n int) {
 	}
 	defer f.Close()
 	w := bufio.NewWriter(f)
-	size := len(beginNode) + n*len(piece)
-	for _, v := range []int{0xd00dfeed, head + reserve + size + len(names), head + reserve, head + reserve + size, head, 17, 16, 0, len(names), size, 0, 0, 0, 0} {
-		_ = binary.Write(w, binary.BigEndian, uint32(v))
+	size := uint32(len(beginNode) + n*len(piece))
+	for _, v := range []uint32{0xd00dfeed, head + reserve + size + uint32(len(names)), head + reserve, head + reserve + size, head, 17, 16, 0, uint32(len(names)), size, 0, 0, 0, 0} {
+		_ = binary.Write(w, binary.BigEndian, v)
 	}
 	w.WriteString(beginNode)
 	for range n {
