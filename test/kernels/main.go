@@ -151,13 +151,16 @@ func carryOut(ctx context.Context, jobs []*job, stdout io.Writer, goTest func(ct
 			defer func() { <-slots }()
 			var out bytes.Buffer
 			start := time.Now()
-			err := goTest(ctx, j, &out)
+			err := goTest(ctx, j, io.MultiWriter(&out, &packageLines{name: j.name, to: stdout, mu: &print}))
 			if j.tested, j.result = time.Since(start), "ok"; err != nil {
 				j.result = "FAILED, see " + j.log
 			}
 			print.Lock()
 			defer print.Unlock()
-			fmt.Fprintf(stdout, "== kernel %s: tests\n%s", j.name, out.Bytes())
+			// What passed has been told, package by package.
+			if err != nil {
+				fmt.Fprintf(stdout, "== kernel %s: tests\n%s", j.name, out.Bytes())
+			}
 			if err := os.WriteFile(j.log, out.Bytes(), 0o644); err != nil {
 				fmt.Fprintf(stdout, "%v\n", err)
 			}
@@ -174,6 +177,31 @@ func carryOut(ctx context.Context, jobs []*job, stdout io.Writer, goTest func(ct
 		}
 	}
 	return code
+}
+
+// packageLines passes on, while tests run side by side, what go test says of a
+// whole package, with the kernel's name in front of it.
+type packageLines struct {
+	name string
+	to   io.Writer
+	mu   *sync.Mutex
+	rest []byte
+}
+
+func (p *packageLines) Write(data []byte) (int, error) {
+	p.rest = append(p.rest, data...)
+	for {
+		line, rest, ok := bytes.Cut(p.rest, []byte("\n"))
+		if !ok {
+			return len(data), nil
+		}
+		if bytes.HasPrefix(line, []byte("ok  \t")) || bytes.HasPrefix(line, []byte("FAIL\t")) {
+			p.mu.Lock()
+			fmt.Fprintf(p.to, "kernel %s: %s\n", p.name, line)
+			p.mu.Unlock()
+		}
+		p.rest = rest
+	}
 }
 
 // goTest runs tests with the job's kernel.

@@ -40,7 +40,7 @@ func TestFailureHidesNothing(t *testing.T) {
 			step = j.name + " build"
 		}
 		tried[step]++
-		fmt.Fprintf(out, "output of %s\n", step)
+		fmt.Fprintf(out, "output of %s\nok  \tpackage of %s\t1.0s\n", step, step)
 		return fail[step]
 	}
 	carry := func() (string, int) {
@@ -62,6 +62,10 @@ func TestFailureHidesNothing(t *testing.T) {
 	out, code := carry()
 	if code != 0 || strings.Count(out, "  ok\n") != 4 {
 		t.Errorf("all pass: exit %d\n%s", code, out)
+	}
+	// Who waits sees each package, and not all that its tests print.
+	if !strings.Contains(out, "\nkernel 6.1: ok  \tpackage of 6.1 tests\t") || strings.Contains(out, "output of 6.1 tests") {
+		t.Errorf("all pass: want a line for each package and no more:\n%s", out)
 	}
 	if d := cmp.Diff(all, tried); d != "" {
 		t.Errorf("all pass (-want +got):\n%s", d)
