@@ -10,7 +10,6 @@ import (
 	"math"
 	"slices"
 	"sort"
-	"strings"
 	"sync"
 	"time"
 
@@ -194,59 +193,14 @@ func speed(bytesPerSecond float64) string {
 	return fmt.Sprintf("%.0f MB/s", bytesPerSecond/1e6)
 }
 
-// colors tell the heaps of the plot apart, also for readers who see no red or
-// no green.
-var colors = [...]string{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"}
-
-// benchSVG plots the allocation latency over the size, both logarithmic: the
-// median as a line, up to the 99th percentile as a bar.
+// benchSVG plots the allocation latency over the size.
 func benchSVG(w io.Writer, r benchResult) error {
-	const width, height, left, right, top, bottom = 760, 420, 80, 180, 40, 60
-	minX, maxX, minY, maxY := math.Inf(1), math.Inf(-1), math.Inf(1), math.Inf(-1)
-	for _, b := range r.Heaps {
-		for _, t := range b.Timings {
-			minX, maxX = min(minX, math.Log2(float64(t.Size))), max(maxX, math.Log2(float64(t.Size)))
-			minY, maxY = min(minY, math.Log10(float64(max(t.Alloc.P50, 1)))), max(maxY, math.Log10(float64(max(t.Alloc.P99, 1))))
-		}
-	}
-	if math.IsInf(minX, 0) {
-		minX, maxX, minY, maxY = 12, 25, 3, 6
-	}
-	minY, maxY = math.Floor(minY), math.Max(math.Ceil(maxY), math.Floor(minY)+1)
-	maxX = math.Max(maxX, minX+1)
-	x := func(size uint64) float64 {
-		return left + (math.Log2(float64(size))-minX)/(maxX-minX)*(width-left-right)
-	}
-	y := func(d time.Duration) float64 {
-		return height - bottom - (math.Log10(float64(max(d, 1)))-minY)/(maxY-minY)*(height-top-bottom)
-	}
-	var s strings.Builder
-	fmt.Fprintf(&s, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" font-family=\"sans-serif\" font-size=\"12\">\n", width, height)
-	fmt.Fprintf(&s, "<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n<text x=\"%d\" y=\"20\">Time to allocate a buffer: median, and up to the 99th percentile. Linux %s</text>\n", left, svgText(r.Kernel))
-	for p := minY; p <= maxY; p++ {
-		d := time.Duration(math.Pow(10, p))
-		fmt.Fprintf(&s, "<path d=\"M%d %.1fH%d\" stroke=\"#ddd\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%v</text>\n", left, y(d), width-right, left-6, y(d)+4, d)
-	}
-	seen := map[uint64]bool{}
+	series := make([]report.Series, len(r.Heaps))
 	for i, b := range r.Heaps {
-		color := colors[i%len(colors)]
-		var line strings.Builder
+		series[i].Name = b.Heap
 		for _, t := range b.Timings {
-			if !seen[t.Size] {
-				seen[t.Size] = true
-				fmt.Fprintf(&s, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", x(t.Size), height-bottom+20, heapcfg.FormatSize(t.Size))
-			}
-			fmt.Fprintf(&line, "%.1f,%.1f ", x(t.Size), y(t.Alloc.P50))
-			fmt.Fprintf(&s, "<path d=\"M%.1f %.1fV%.1f\" stroke=\"%s\" stroke-opacity=\"0.5\" stroke-width=\"3\"/>\n", x(t.Size), y(t.Alloc.P50), y(t.Alloc.P99), color)
+			series[i].Points = append(series[i].Points, report.Point{Size: t.Size, P50: t.Alloc.P50, P99: t.Alloc.P99})
 		}
-		fmt.Fprintf(&s, "<polyline points=\"%s\" fill=\"none\" stroke=\"%s\" stroke-width=\"2\"/>\n", strings.TrimSpace(line.String()), color)
-		fmt.Fprintf(&s, "<text x=\"%d\" y=\"%d\" fill=\"%s\">%s</text>\n", width-right+10, top+10+18*i, color, svgText(b.Heap))
 	}
-	s.WriteString("</svg>\n")
-	_, err := io.WriteString(w, s.String())
-	return err
-}
-
-func svgText(s string) string {
-	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(report.Clean(s))
+	return report.Plot(w, "Time to allocate a buffer: median, and up to the 99th percentile. Linux "+r.Kernel, series)
 }
