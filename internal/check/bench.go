@@ -95,6 +95,9 @@ func RunBench(ctx context.Context, dev Device, heaps []string, page uint64, o Be
 				if r.Short != "" || (n > 0 && r.s.took >= o.Limit) || ctx.Err() != nil {
 					continue
 				}
+				if o.Pause > 0 {
+					wake(r.h, page)
+				}
 				err := r.s.take(r.h, size, page, text)
 				if errors.Is(err, dmaheap.ErrNoMemory) {
 					r.Short = fmt.Sprintf("no buffer of %s: %v", heapcfg.FormatSize(size), dmaheap.ErrNoMemory)
@@ -117,6 +120,14 @@ func RunBench(ctx context.Context, dev Device, heaps []string, page uint64, o Be
 		}
 	}
 	return result(), ctx.Err()
+}
+
+// wake allocates a page and gives it back, so that what is measured after a
+// pause is the heap, and not a processor that comes out of its sleep.
+func wake(h Heap, page uint64) {
+	if b, err := h.AllocFlags(page, dmaheap.ReadWrite, 0); err == nil {
+		b.Close()
+	}
 }
 
 // A benchRun is one heap on its way through the sizes.
