@@ -138,6 +138,12 @@ FUZZTIME ?= 10s
 fuzz: ## run every fuzz target for FUZZTIME
 	@test/fuzz.sh '$(FUZZTIME)'
 
+# Only the default kernel's figures are those of the documentation.
+.PHONY: bench
+bench: ## measure the heaps side by side and renew docs/performance.md (BENCH=-quick)
+	@test/setup.sh boot kernel
+	@MAKEFLAGS= go run ./test/perf $(BENCH) $(if $(V)$(KERNEL_SRC)$(BENCH),,-docs docs)
+
 .PHONY: kernel
 kernel: ## build the kernel for the virtual machines and print where it is
 	@test/kernel.sh

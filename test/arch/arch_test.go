@@ -45,9 +45,9 @@ var layers = [][]string{
 	{"heapcfg/emit", "internal/sysinfo", "internal/report"},
 	{"internal/check", "internal/sysinfo/sysinfotest"},
 	{"internal/cli"},
-	{"cmd/heapctl", "test/guestinit", "test/abuse", "test/pagepool", "release/sbom"},
+	{"cmd/heapctl", "test/guestinit", "test/abuse", "test/pagepool", "test/perf/guest", "release/sbom"},
 	{"test/rig"},
-	{"test/bench", "test/demo", "test/kernels"},
+	{"test/bench", "test/demo", "test/kernels", "test/perf"},
 }
 
 // only names the packages that may import a dependency, so that a heavy or an

@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: MIT
+
+//go:build linux
+
+// Guest measures, inside a virtual machine, what `heapctl bench` does not: the
+// cases that need a whole heap, a full machine or a long time. Each line it
+// prints that begins with "PERF " is one result as JSON.
+//
+//	guest CASE [-heap NAME]... [-size BYTES]... [-count N] [-seed N]
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"math"
+	"math/rand"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/dmaheap/dmaheap/dmaheap"
+)
+
+// A Result is what one case gave on one heap. Times are in nanoseconds.
+type Result struct {
+	Case   string             `json:"case"`
+	Heap   string             `json:"heap"`
+	Size   uint64             `json:"size"`
+	Count  int                `json:"count"`
+	P50    int64              `json:"p50,omitempty"`
+	P99    int64              `json:"p99,omitempty"`
+	Max    int64              `json:"max,omitempty"`
+	Values map[string]float64 `json:"values,omitempty"`
+}
+
+type options struct {
+	heaps []string
+	sizes []uint64
+	count int
+	seed  int64
+}
+
+// A list collects the values of a flag that may be repeated.
+type list struct{ add func(string) error }
+
+func (l list) String() string     { return "" }
+func (l list) Set(s string) error { return l.add(s) }
+
+func main() {
+	if len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "guest: no case named")
+		os.Exit(2)
+	}
+	var o options
+	fs := flag.NewFlagSet("guest", flag.ExitOnError)
+	fs.Var(list{func(s string) error { o.heaps = append(o.heaps, s); return nil }}, "heap", "heap to measure")
+	fs.Var(list{func(s string) error {
+		n, err := strconv.ParseUint(s, 0, 63)
+		o.sizes = append(o.sizes, n)
+		return err
+	}}, "size", "size of the buffers in bytes")
+	fs.IntVar(&o.count, "count", 10, "how often")
+	fs.Int64Var(&o.seed, "seed", 1, "seed of what is random")
+	_ = fs.Parse(os.Args[2:]) // ends the program on an error
+	run, ok := map[string]func(options) error{
+		"cycle":    cycle,
+		"map":      mapWhole,
+		"churn":    churn,
+		"pressure": pressure,
+		"populate": populate,
+		"pool":     pool,
+		"pool-limit": func(o options) error {
+			return os.WriteFile(poolLimit, []byte(strconv.Itoa(o.count)), 0)
+		},
+	}[os.Args[1]]
+	if !ok {
+		fmt.Fprintf(os.Stderr, "guest: no case %q\n", os.Args[1])
+		os.Exit(2)
+	}
+	if err := run(o); err != nil {
+		fmt.Fprintf(os.Stderr, "guest: %s: %v\n", os.Args[1], err)
+		os.Exit(1)
+	}
+}
+
+func report(r Result) {
+	line, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // the fields are plain
+	}
+	fmt.Printf("PERF %s\n", line)
+}
+
+// timed makes a result of single times.
+func timed(name, heap string, size uint64, d []time.Duration) Result {
+	slices.Sort(d)
+	at := func(percent int) int64 { return int64(d[(len(d)-1)*percent/100]) }
+	return Result{Case: name, Heap: heap, Size: size, Count: len(d), P50: at(50), P99: at(99), Max: int64(d[len(d)-1])}
+}
+
+func open(names []string) ([]*dmaheap.Heap, error) {
+	var heaps []*dmaheap.Heap
+	for _, name := range names {
+		h, err := dmaheap.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		heaps = append(heaps, h)
+	}
+	return heaps, nil
+}
+
+// touch writes to the first page of a buffer, which is what makes a heap take
+// all of it for used.
+func touch(b *dmaheap.Buffer) error {
+	m, err := b.MapRange(0, uint64(os.Getpagesize()), dmaheap.ReadWrite)
+	if err != nil {
+		return err
+	}
+	m.Bytes()[0] = 1
+	return m.Close()
+}
+
+// poolLimit is how much of RAM the page pool of the system heap may keep, in
+// percent. 0 turns it off, and then the heap is mainline's.
+const poolLimit = "/sys/module/heap_page_pool/parameters/limit_percent"
+
+// pool allocates and frees from the system heap with its page pool and without,
+// in turn. Before it is measured, the pool has what the buffer needs.
+func pool(o options) error {
+	before, err := os.ReadFile(poolLimit)
+	if err != nil {
+		return err
+	}
+	heaps, err := open(o.heaps)
+	if err != nil {
+		return err
+	}
+	once := func(size uint64) (time.Duration, error) {
+		start := time.Now()
+		b, err := heaps[0].Alloc(size)
+		if err != nil {
+			return 0, err
+		}
+		b.Close()
+		return time.Since(start), nil
+	}
+	const limit = "25"
+	for _, size := range o.sizes {
+		var with, without []time.Duration
+		for range 10 {
+			for _, p := range []struct {
+				limit string
+				times *[]time.Duration
+			}{{"0", &without}, {limit, &with}} {
+				if err := os.WriteFile(poolLimit, []byte(p.limit), 0); err != nil {
+					return err
+				}
+				for range 2 {
+					if _, err := once(size); err != nil {
+						return err
+					}
+					time.Sleep(50 * time.Millisecond)
+				}
+				for range max(1, o.count/10) {
+					t, err := once(size)
+					if err != nil {
+						return err
+					}
+					*p.times = append(*p.times, t)
+					// Time to clean what was freed, as a video stream leaves it.
+					time.Sleep(time.Duration(size/(1<<20)) * 2 * time.Millisecond)
+				}
+			}
+		}
+		report(timed("pool-off", o.heaps[0], size, without))
+		report(timed("pool-on", o.heaps[0], size, with))
+	}
+	return os.WriteFile(poolLimit, before, 0)
+}
+
+// cycle allocates and frees without a pause, as mainline's dmabuf_heap_bench
+// does. "cycle" leaves the buffers alone as that does; what is freed untouched
+// needs no zeroing. In "cycle-used" the buffer has been mapped and written to.
+// The heaps take turns of a tenth of the count.
+func cycle(o options) error {
+	heaps, err := open(o.heaps)
+	if err != nil {
+		return err
+	}
+	for _, used := range []bool{false, true} {
+		name := "cycle"
+		if used {
+			name = "cycle-used"
+		}
+		for _, size := range o.sizes {
+			times := make([][]time.Duration, len(heaps))
+			for turn := range 10 {
+				for i := range heaps {
+					k := (turn + i) % len(heaps)
+					for range max(1, o.count/10) {
+						start := time.Now()
+						b, err := heaps[k].Alloc(size)
+						if err != nil {
+							return err
+						}
+						if used {
+							if err := touch(b); err != nil {
+								return err
+							}
+						}
+						b.Close()
+						times[k] = append(times[k], time.Since(start))
+					}
+				}
+			}
+			for k, h := range heaps {
+				report(timed(name, h.Name(), size, times[k]))
+			}
+		}
+	}
+	return nil
+}
+
+// mapWhole maps a buffer and writes to each page of it once, for the heaps in
+// turn. Value "faults" is how many page faults that took.
+func mapWhole(o options) error {
+	heaps, err := open(o.heaps)
+	if err != nil {
+		return err
+	}
+	for _, size := range o.sizes {
+		times := make([][]time.Duration, len(heaps))
+		faults := make([]int64, len(heaps))
+		for n := range o.count {
+			for i := range heaps {
+				k := (n + i) % len(heaps)
+				b, err := heaps[k].Alloc(size)
+				if err != nil {
+					return err
+				}
+				before := minorFaults()
+				start := time.Now()
+				m, err := b.Map(dmaheap.ReadWrite)
+				if err != nil {
+					return err
+				}
+				data := m.Bytes()
+				for at := 0; at < len(data); at += os.Getpagesize() {
+					data[at] = 1
+				}
+				times[k] = append(times[k], time.Since(start))
+				faults[k] += minorFaults() - before
+				m.Close()
+				b.Close()
+			}
+		}
+		for k, h := range heaps {
+			r := timed("map", h.Name(), size, times[k])
+			r.Values = map[string]float64{"faults": float64(faults[k]) / float64(o.count)}
+			report(r)
+		}
+	}
+	return nil
+}
+
+func minorFaults() int64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return int64(u.Minflt)
+}
+
+// populate has the kernel map as much anonymous memory in one call, which
+// clears each page with clear_page and does little else. It is the rate to
+// hold the zeroing of a heap against.
+func populate(o options) error {
+	for _, size := range o.sizes {
+		var times []time.Duration
+		for range o.count {
+			start := time.Now()
+			data, err := syscall.Mmap(-1, 0, int(size), syscall.PROT_READ|syscall.PROT_WRITE,
+				syscall.MAP_PRIVATE|syscall.MAP_ANONYMOUS|syscall.MAP_POPULATE)
+			if err != nil {
+				return err
+			}
+			times = append(times, time.Since(start))
+			if err := syscall.Munmap(data); err != nil {
+				return err
+			}
+		}
+		report(timed("populate", "", size, times))
+	}
+	return nil
+}
+
+// number reads one of the heap's numbers in sysfs.
+func number(heap, name string) (uint64, error) {
+	data, err := os.ReadFile("/sys/kernel/dma_heap/" + heap + "/" + name)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(strings.TrimSpace(string(data)), 10, 64)
+}
+
+// churn allocates and frees buffers of random sizes, up to an eighth of the
+// heap, about as many as fit, and does the same with a model of a best-fit
+// allocator that needs no time to clean. It then frees all of them and looks
+// whether the heap is in one piece again.
+func churn(o options) error {
+	for _, name := range o.heaps {
+		h, err := dmaheap.Open(name)
+		if err != nil {
+			return err
+		}
+		size, err := number(name, "size")
+		if err != nil {
+			return err
+		}
+		page := uint64(os.Getpagesize())
+		pages := size / page
+		model := newModel(pages)
+		rng := rand.New(rand.NewSource(o.seed))
+		type pair struct {
+			buffer *dmaheap.Buffer
+			modelled
+		}
+		var live []pair
+		var got, failed, modelGot, modelFailed, beaten int
+		var times []time.Duration
+		for range o.count {
+			// Half of the steps free, so that the heap hovers about full.
+			if len(live) > 0 && rng.Intn(2) == 0 {
+				i := rng.Intn(len(live))
+				if b := live[i].buffer; b != nil {
+					b.Close()
+				}
+				model.free(live[i].modelled)
+				live[i] = live[len(live)-1]
+				live = live[:len(live)-1]
+				continue
+			}
+			// As many small ones as large ones: uniform in the logarithm.
+			want := uint64(math.Exp(rng.Float64() * math.Log(float64(pages/8))))
+			start := time.Now()
+			b, err := h.Alloc(want * page)
+			took := time.Since(start)
+			switch {
+			case err == nil:
+				got++
+				times = append(times, took)
+				if err := touch(b); err != nil {
+					return err
+				}
+			case errors.Is(err, dmaheap.ErrNoMemory):
+				failed++
+			default:
+				return err
+			}
+			m, ok := model.alloc(want)
+			if ok {
+				modelGot++
+			} else {
+				modelFailed++
+			}
+			if b == nil && ok {
+				beaten++
+			}
+			if b != nil || ok {
+				live = append(live, pair{b, m})
+			}
+		}
+		for _, p := range live {
+			if p.buffer != nil {
+				p.buffer.Close()
+			}
+		}
+		largest, err := number(name, "largest_free")
+		if err != nil {
+			return err
+		}
+		used, err := number(name, "used")
+		if err != nil {
+			return err
+		}
+		r := timed("churn", name, size, times)
+		r.Count = o.count
+		r.Values = map[string]float64{
+			"allocated": float64(got), "refused": float64(failed),
+			"model_allocated": float64(modelGot), "model_refused": float64(modelFailed),
+			"beaten": float64(beaten), "largest_free": float64(largest), "used": float64(used),
+		}
+		report(r)
+	}
+	return nil
+}
+
+// pressure allocates while the machine is full: first with memory that is
+// there to be moved away, in which the kernel lends out its CMA areas, then
+// with pages of it pinned, as device I/O pins them. Value "given" is the share
+// of the allocations that succeeded.
+func pressure(o options) error {
+	heaps, err := open(o.heaps)
+	if err != nil {
+		return err
+	}
+	measure := func(name string) error {
+		for _, size := range o.sizes {
+			times := make([][]time.Duration, len(heaps))
+			given := make([]int, len(heaps))
+			for n := range o.count {
+				for i := range heaps {
+					k := (n + i) % len(heaps)
+					start := time.Now()
+					b, err := heaps[k].Alloc(size)
+					times[k] = append(times[k], time.Since(start))
+					switch {
+					case err == nil:
+						given[k]++
+						b.Close()
+					case !errors.Is(err, dmaheap.ErrNoMemory):
+						return err
+					}
+				}
+			}
+			for k, h := range heaps {
+				r := timed(name, h.Name(), size, times[k])
+				r.Values = map[string]float64{"given": float64(given[k]) / float64(o.count)}
+				report(r)
+			}
+		}
+		return nil
+	}
+	if err := measure("idle"); err != nil {
+		return err
+	}
+	filled, err := fill()
+	if err != nil {
+		return err
+	}
+	if err := measure("full"); err != nil {
+		return err
+	}
+	pinned, err := pin(filled)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d MiB filled, %d pages pinned\n", len(filled)>>20, pinned)
+	return measure("pinned")
+}
+
+// fill maps and writes anonymous memory until little is left, and returns it.
+func fill() ([]byte, error) {
+	data, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return nil, err
+	}
+	var available int
+	for _, line := range strings.Split(string(data), "\n") {
+		if n, err := fmt.Sscanf(line, "MemAvailable: %d kB", &available); n == 1 && err == nil {
+			break
+		}
+	}
+	// What is left must do for the heap that allocates from all of RAM.
+	size := available<<10 - 160<<20
+	if size <= 0 {
+		return nil, fmt.Errorf("only %d KiB are available", available)
+	}
+	return syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE,
+		syscall.MAP_PRIVATE|syscall.MAP_ANONYMOUS|syscall.MAP_POPULATE)
+}
+
+// pin puts pages of the memory into pipes without copying them: a page that a
+// pipe refers to cannot be moved, and there is one in each 2 MiB.
+func pin(data []byte) (int, error) {
+	page := os.Getpagesize()
+	pinned := 0
+	var ends [2]int
+	room := 0
+	for at := 0; at < len(data); at += 2 << 20 {
+		if room == 0 {
+			if err := syscall.Pipe(ends[:]); err != nil {
+				return pinned, err
+			}
+			room = 16 // slots of a pipe, PIPE_DEF_BUFFERS
+		}
+		v := syscall.Iovec{Base: &data[at]}
+		v.SetLen(page)
+		if err := vmsplice(ends[1], &v); err != nil {
+			return pinned, err
+		}
+		room--
+		pinned++
+	}
+	return pinned, nil
+}
