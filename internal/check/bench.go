@@ -7,11 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sort"
 	"time"
 
 	"github.com/dmaheap/dmaheap/dmaheap"
 	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/internal/report"
 	"github.com/dmaheap/dmaheap/internal/sysinfo"
 )
 
@@ -120,6 +122,18 @@ func RunBench(ctx context.Context, dev Device, heaps []string, page uint64, o Be
 		}
 	}
 	return result(), ctx.Err()
+}
+
+// PlotAlloc draws the time to allocate over the size, a line for each heap.
+func PlotAlloc(w io.Writer, kernel string, heaps []Bench) error {
+	series := make([]report.Series, len(heaps))
+	for i, b := range heaps {
+		series[i].Name = b.Heap
+		for _, t := range b.Timings {
+			series[i].Points = append(series[i].Points, report.Point{Size: t.Size, P50: t.Alloc.P50, P99: t.Alloc.P99})
+		}
+	}
+	return report.Plot(w, "Time to allocate a buffer: median, and up to the 99th percentile. Linux "+kernel, series)
 }
 
 // wake allocates a page and gives it back, so that what is measured after a

@@ -106,7 +106,7 @@ func (f *benchFlags) run(ctx context.Context, env *Env) error {
 	case "json":
 		err = writeJSON(env.Stdout, r)
 	case "svg":
-		err = benchSVG(env.Stdout, r)
+		err = check.PlotAlloc(env.Stdout, r.Kernel, r.Heaps)
 	default:
 		err = benchText(env.Stdout, r)
 	}
@@ -191,16 +191,4 @@ func speed(bytesPerSecond float64) string {
 		return "-"
 	}
 	return fmt.Sprintf("%.0f MB/s", bytesPerSecond/1e6)
-}
-
-// benchSVG plots the allocation latency over the size.
-func benchSVG(w io.Writer, r benchResult) error {
-	series := make([]report.Series, len(r.Heaps))
-	for i, b := range r.Heaps {
-		series[i].Name = b.Heap
-		for _, t := range b.Timings {
-			series[i].Points = append(series[i].Points, report.Point{Size: t.Size, P50: t.Alloc.P50, P99: t.Alloc.P99})
-		}
-	}
-	return report.Plot(w, "Time to allocate a buffer: median, and up to the 99th percentile. Linux "+r.Kernel, series)
 }

@@ -43,7 +43,7 @@ func TestBenchText(t *testing.T) {
 func TestBenchSVG(t *testing.T) {
 	for _, r := range []benchResult{benchSample(), {}} {
 		var buf bytes.Buffer
-		if err := benchSVG(&buf, r); err != nil {
+		if err := check.PlotAlloc(&buf, r.Kernel, r.Heaps); err != nil {
 			t.Fatal(err)
 		}
 		for d := xml.NewDecoder(&buf); ; {

@@ -7,12 +7,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
 	"github.com/dmaheap/dmaheap/internal/check"
-	"github.com/dmaheap/dmaheap/internal/report"
 )
 
 // chunkSize is that of heaps.yaml.
@@ -72,16 +72,12 @@ func (f *figures) add(output string) error {
 }
 
 func (f *figures) draw() error {
-	var series []report.Series
-	for _, b := range f.latency {
-		s := report.Series{Name: f.short(b.Heap)}
-		for _, t := range b.Timings {
-			s.Points = append(s.Points, report.Point{Size: t.Size, P50: t.Alloc.P50, P99: t.Alloc.P99})
-		}
-		series = append(series, s)
+	heaps := slices.Clone(f.latency)
+	for i := range heaps {
+		heaps[i].Heap = f.short(heaps[i].Heap)
 	}
 	var buf bytes.Buffer
-	if err := report.Plot(&buf, "Time to allocate a buffer: median, and up to the 99th percentile. Linux "+f.kernel, series); err != nil {
+	if err := check.PlotAlloc(&buf, f.kernel, heaps); err != nil {
 		return err
 	}
 	f.plot = buf.Bytes()
