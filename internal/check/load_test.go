@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dmaheap/dmaheap/dmaheap"
+	"github.com/dmaheap/dmaheap/heapcfg"
 	"github.com/dmaheap/dmaheap/internal/report"
 	"github.com/dmaheap/dmaheap/internal/sysinfo"
 )
@@ -63,6 +64,21 @@ func TestStressFull(t *testing.T) {
 	r := stressFake(t, faults{noMemory: true}, StressOptions{Workers: 1, Count: 10, Seed: 1, Most: videoSize, Largest: 4096})
 	if r.Summary.Exit != report.ExitCannotTest {
 		t.Errorf("exit %d without one buffer, want 3:\n%s", r.Summary.Exit, dump(r))
+	}
+}
+
+// What the processor cannot see is left alone, and nobody is told that it is
+// fine.
+func TestStressDeviceOnly(t *testing.T) {
+	fs := videoBoard()
+	withTree(fs, "video@54000000", 0x54000000, videoSize, heapcfg.CompatCarveout, "no-map")
+	b := sysinfo.New(fs, sysinfo.Options{Live: true, PageSize: 4096, Caller: &sysinfo.Caller{Groups: []int{0}}})
+	r := &report.Report{}
+	RunStress(context.Background(), b, newFakeKernel(videoSize, faults{fault: true}), "video@54000000",
+		StressOptions{Workers: 1, Count: 10, Seed: 1, Most: videoSize, Largest: 4096}, r, func(report.Result) {})
+	r.Finish(0)
+	if r.Summary.Exit != report.ExitCannotTest || len(r.Results) != 1 || r.Results[0].Status != report.Skip {
+		t.Errorf("exit %d, want 3 and one skip:\n%s", r.Summary.Exit, dump(r))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,10 @@ func RunStress(ctx context.Context, board *sysinfo.Board, dev Device, heap strin
 		emit(rep.Add(report.Result{ID: d.ID, Title: d.Title, Heap: heap, Status: out.status, Message: out.message, Expected: out.expected,
 			Found: out.found, Evidence: out.evidence, Advice: out.advice, Blocked: out.blocked, Measurements: out.measured, Seconds: took.Seconds()}))
 	}
+	if deviceOnly(board, heap) {
+		put(defStress, skip("the memory of this heap is for devices alone, so there is nothing that could be written and verified"), 0)
+		return
+	}
 	before := board.Usage(heap)
 	files, filesErr := dev.OpenFiles()
 	h, err := dev.Open(heap)
@@ -81,6 +86,19 @@ func RunStress(ctx context.Context, board *sysinfo.Board, dev Device, heap strin
 		measure("peak", float64(stats.peak.Load()), "bytes")
 	put(defStress, out, took)
 	put(defStressLost, stressLost(board, dev, heap, before, files, filesErr), 0)
+}
+
+// deviceOnly reports whether the live device tree keeps the processor off the
+// memory of a heap.
+func deviceOnly(board *sysinfo.Board, heap string) bool {
+	tree, err := board.Tree()
+	if err != nil {
+		return false
+	}
+	layout, _ := heapcfg.FromTree(sysinfo.TreePath, tree, board.Target())
+	return layout != nil && slices.ContainsFunc(layout.Expect(), func(e heapcfg.Expected) bool {
+		return e.Name == heap && e.Access == heapcfg.DeviceOnly
+	})
 }
 
 // stressLost compares what is used, and what is open, with the time before.
