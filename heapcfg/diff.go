@@ -32,12 +32,15 @@ type Change struct {
 	New   string     `json:"new,omitempty"`
 }
 
-// Diff returns what changed from one layout to another: RAM, what occupies
-// it, then the regions in the order of the first. Regions are paired by node
+// Diff returns what changed from one layout to another: the board, RAM, what
+// occupies it, then the regions in the order of the first. Regions are paired by node
 // name, then by name without address, then by place, so that a lock file, a
 // config and a device tree can be compared with each other.
 func Diff(a, b *Layout) []Change {
 	var out []Change
+	if x, y := boardText(a), boardText(b); x != y && x != "" && y != "" {
+		out = append(out, Change{Changed, "board", "", x, y})
+	}
 	if x, y := rangesText(MergeRanges(a.Banks)), rangesText(MergeRanges(b.Banks)); x != y {
 		out = append(out, Change{Changed, "RAM", "", x, y})
 	}
@@ -87,13 +90,25 @@ func rangesText(rs []Range) string {
 	return strings.Join(parts, ", ")
 }
 
+// boardText names the board a layout is for.
+func boardText(l *Layout) string {
+	if len(l.Board.Compatible) == 0 {
+		return ""
+	}
+	return l.Board.Compatible[0]
+}
+
 // regionText describes a region in one line.
 func regionText(r *Region) string {
 	where := r.Range.String()
 	if r.Dynamic {
 		where = "placed at boot"
 	}
-	return fmt.Sprintf("%s, %s, %s", r.Kind, FormatSize(r.Range.Size), where)
+	what := string(r.Kind)
+	if r.Heap != nil && r.Heap.Access != "" && r.Heap.Access != Cached {
+		what = string(r.Heap.Access) + " " + what
+	}
+	return fmt.Sprintf("%s, %s, %s", what, FormatSize(r.Range.Size), where)
 }
 
 // stemOf is the name of a region whatever source it came from: without the
@@ -181,7 +196,7 @@ func diffRegion(a, b *Region) []Change {
 	}
 	if a.Heap != nil && b.Heap != nil {
 		field("access", string(a.Heap.Access), string(b.Heap.Access))
-		field("chunk size", FormatSize(a.Heap.ChunkSize), FormatSize(b.Heap.ChunkSize))
+		field("chunk size", chunkText(a.Heap), chunkText(b.Heap))
 		// A device tree says nothing of permissions.
 		if a.FromConfig && b.FromConfig {
 			out = append(out, diffAccess(name, a.Heap, b.Heap)...)
@@ -201,6 +216,13 @@ func diffAccess(name string, a, b *Heap) []Change {
 		}
 	}
 	return out
+}
+
+func chunkText(h *Heap) string {
+	if h.ChunkSize == 0 {
+		return "none"
+	}
+	return FormatSize(h.ChunkSize)
 }
 
 func modeText(m Mode) string {

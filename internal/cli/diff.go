@@ -32,7 +32,7 @@ for trouble.`,
 		Example: `  heapctl diff old.dtb new.dtb
   heapctl diff heaps.lock.json heaps.yaml --base board.dtb
   heapctl diff heaps.lock.json /proc/device-tree`,
-		Args: exactly("an old layout", "a new one"),
+		Args: exactly("an old layout", "a new layout to compare it with"),
 		RunE: func(c *cobra.Command, args []string) error { return f.run(env, args[0], args[1]) },
 	}
 	f.sourceFlags.add(c)

@@ -4,12 +4,15 @@ package cli
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/heapcfg/fdt"
 )
 
 func TestDiff(t *testing.T) {
@@ -24,7 +27,7 @@ func TestDiff(t *testing.T) {
 	after := writeTestFile(t, "new.yaml", []byte(head+
 		"- {name: a, kind: cma, size: 32MiB, base: 0x5800_0000, default: true}\n"+
 		"- {name: b, kind: carveout, size: 20MiB, base: 0x5400_0000, mode: \"0660\", group: video}\n"+
-		"- {name: f, kind: carveout, size: 2MiB, base: 0x5c00_0000}\n"+
+		"- {name: f, kind: carveout, size: 2MiB, base: 0x5c00_0000, access: device-only}\n"+
 		"- {name: d2, kind: carveout, size: 16MiB, base: 0x5600_0000}\n"+
 		"- {name: e, kind: chunk, chunk-size: 64KiB, access: write-combine, size: 16MiB, base: 0x5700_0000}\n"))
 	want := `moved     a  0x50000000 -> 0x58000000
@@ -38,8 +41,8 @@ renamed   d  d -> d2
 changed   e  kind: carveout -> chunk
 changed   e  no-map: no -> yes
 changed   e  access: cached -> write-combine
-changed   e  chunk size: 0 -> 64KiB
-new       f  carveout, 2MiB, 0x5c000000..0x5c1fffff
+changed   e  chunk size: none -> 64KiB
+new       f  device-only carveout, 2MiB, 0x5c000000..0x5c1fffff
 `
 	code, stdout, stderr := heapctl(t, "diff", before, after, "--base", base)
 	if diff := cmp.Diff(want, stdout); diff != "" || code != ExitFailed || stderr != "" {
@@ -62,17 +65,77 @@ new       f  carveout, 2MiB, 0x5c000000..0x5c1fffff
 	}
 }
 
-// TestDiffSources compares the config with what was made of it: nothing may
-// have changed on the way.
+// unpacked writes a tree as the kernel shows it below /proc/device-tree.
+func unpacked(t *testing.T, dtb string) string {
+	t.Helper()
+	data, err := os.ReadFile(dtb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := fdt.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var write func(dir string, n *fdt.Node)
+	write = func(dir string, n *fdt.Node) {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range n.Props {
+			if err := os.WriteFile(filepath.Join(dir, p.Name), p.Value, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, c := range n.Children {
+			write(filepath.Join(dir, c.Name), c)
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "device-tree")
+	write(dir, tree.Root)
+	return dir
+}
+
+// TestDiffSources compares the config with all that was made of it, and those
+// with each other: nothing may have changed on the way.
 func TestDiffSources(t *testing.T) {
 	base, dir := virtDTB(t), t.TempDir()
 	if code, _, stderr := heapctl(t, "compile", exampleConfig, "--base", base, "-o", dir, "--merge"); code != ExitOK {
 		t.Fatalf("exit %d: %s", code, stderr)
 	}
 	lock, merged := filepath.Join(dir, "heaps.lock.json"), filepath.Join(dir, "heaps.merged.dtb")
-	for _, pair := range [][2]string{{exampleConfig, lock}, {lock, merged}, {merged, lock}, {merged, exampleConfig}} {
-		if code, stdout, stderr := heapctl(t, "diff", pair[0], pair[1], "--base", base); code != ExitOK {
-			t.Errorf("diff %s: exit %d\n%s%s", pair, code, stdout, stderr)
+	sources := []string{exampleConfig, lock, merged, unpacked(t, merged)}
+	for _, a := range sources {
+		for _, b := range sources {
+			if code, stdout, stderr := heapctl(t, "diff", a, b, "--base", base); code != ExitOK || stdout != "" {
+				t.Errorf("diff %s %s: exit %d\n%s%s", a, b, code, stdout, stderr)
+			}
 		}
+		// And each of them tells that the board has none of it.
+		code, stdout, stderr := heapctl(t, "diff", base, a, "--base", base)
+		if code != ExitFailed || !strings.Contains(stdout, "new       ") || strings.Contains(stdout, "moved") {
+			t.Errorf("diff of the base and %s: exit %d\n%s%s", a, code, stdout, stderr)
+		}
+	}
+}
+
+// Two boards differ before their regions do.
+func TestDiffBoards(t *testing.T) {
+	base := virtDTB(t)
+	data, err := os.ReadFile(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := fdt.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree.Root.Set("compatible", fdt.StringList("test,other"))
+	blob, err := tree.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "changed   board  linux,dummy-virt -> test,other\n"
+	if code, stdout, _ := heapctl(t, "diff", base, writeTestFile(t, "other.dtb", blob)); code != ExitFailed || stdout != want {
+		t.Errorf("exit %d\n%swant\n%s", code, stdout, want)
 	}
 }
