@@ -109,7 +109,36 @@ func explainOne(w io.Writer, id string, markdown bool) error {
 		explainCheck(w, d, markdown)
 		return nil
 	}
+	if like := alike(id); len(like) > 0 {
+		return usagef("there is no rule and no check %q, but %s", id, strings.Join(like, ", "))
+	}
 	return usagef("there is no rule and no check %q; \"heapctl explain\" and \"heapctl explain --checks\" list them", id)
+}
+
+// alike returns the rules and checks that have the word in their name, or else
+// begin with the same word.
+func alike(id string) []string {
+	var all, with, begin []string
+	for _, r := range heapcfg.Rules() {
+		all = append(all, r.ID)
+	}
+	for _, d := range check.AllDefs() {
+		all = append(all, d.ID)
+	}
+	first, _, _ := strings.Cut(id, "-")
+	for _, name := range all {
+		switch {
+		case id == "":
+		case strings.Contains(name, id):
+			with = append(with, name)
+		case strings.HasPrefix(name, first+"-"):
+			begin = append(begin, name)
+		}
+	}
+	if len(with) > 0 {
+		return with
+	}
+	return begin
 }
 
 func explainRule(w io.Writer, r heapcfg.Rule, markdown bool) {

@@ -61,6 +61,13 @@ func TestExplain(t *testing.T) {
 	if code, stdout, _ := heapctl(t, "explain", "--checks"); code != ExitOK || strings.Count(stdout, "\n") != len(check.AllDefs()) {
 		t.Errorf("explain --checks: exit %d\n%s", code, stdout)
 	}
+	for id, want := range map[string]string{
+		"cma-alignmnet": ", cma-alignment, ", "present": "but heap-present\n", "nonsense": "list them\n", "": "list them\n",
+	} {
+		if code, _, stderr := heapctl(t, "explain", id); code != ExitUsage || !strings.Contains(stderr, want) {
+			t.Errorf("explain %q: exit %d, %q, want %q", id, code, stderr, want)
+		}
+	}
 	if code, _, stderr := heapctl(t, "explain", "nonsense"); code != ExitUsage || !strings.Contains(stderr, "nonsense") {
 		t.Errorf("explain nonsense: exit %d, %q", code, stderr)
 	}
