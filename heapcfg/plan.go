@@ -407,7 +407,7 @@ func (p *planner) placeOne(h *HeapConfig, r *Region, first int) {
 	}
 	r.Range = best
 	r.Node = unitName(h.Name, best.Base)
-	r.Why = fmt.Sprintf("highest free %s aligned to %s%s%s", FormatSize(size), FormatSize(align), p.whereWords(h), p.above(best))
+	r.Why = fmt.Sprintf("highest free %s aligned to %s%s%s", FormatSize(size), FormatSize(align), p.whereWords(h)+p.limitWords(h, r, best), p.above(best))
 	if after != "" {
 		r.Why = fmt.Sprintf("first free %s aligned to %s after %s", FormatSize(size), FormatSize(align), after)
 	}
@@ -477,6 +477,35 @@ func (p *planner) whereWords(h *HeapConfig) string {
 	}
 	if h.After != "" {
 		s += " after " + h.After
+	}
+	return s
+}
+
+// limitWords tells of the limits of a place that the config does not state
+// itself: what its devices reach, and that memory below 4GiB comes first.
+func (p *planner) limitWords(h *HeapConfig, r *Region, best Range) string {
+	var s string
+	for _, u := range r.Heap.Devices {
+		if len(u.Reach) > 0 {
+			s += " in reach of " + u.Node
+		}
+	}
+	if h.Below > 0 {
+		return s
+	}
+	var low, high bool
+	for _, w := range p.windows(h) {
+		for _, b := range p.out.Banks {
+			if b, ok := intersect(b, w); ok {
+				low, high = low || b.Base < Addr(4*GiB), high || b.Base >= Addr(4*GiB)
+			}
+		}
+	}
+	switch {
+	case low && high && best.Base < Addr(4*GiB):
+		s += " below 4GiB, in reach of 32-bit devices"
+	case low && high:
+		s += ", since none is left below 4GiB"
 	}
 	return s
 }
