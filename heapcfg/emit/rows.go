@@ -3,8 +3,8 @@
 package emit
 
 import (
+	"fmt"
 	"sort"
-	"strings"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
 )
@@ -99,8 +99,11 @@ func notes(r *heapcfg.Region) []string {
 		if r.Heap.ChunkSize > 0 {
 			out = append(out, heapcfg.FormatSize(r.Heap.ChunkSize)+" chunks")
 		}
-		if who := strings.Trim(r.Heap.Owner+":"+r.Heap.Group, ":"); who != "" {
-			out = append(out, who)
+		if r.Heap.Owner != "" {
+			out = append(out, "owner "+r.Heap.Owner)
+		}
+		if r.Heap.Group != "" {
+			out = append(out, "group "+r.Heap.Group)
 		}
 	default:
 		out = append(out, string(r.Kind))
@@ -112,6 +115,24 @@ func notes(r *heapcfg.Region) []string {
 		}
 	}
 	return out
+}
+
+// mapSize is a size to look at. The addresses beside it are exact, so 1282.9MiB
+// tells more than 1313728KiB, which has no room in its column. It never says
+// more than there is.
+func mapSize(n uint64) string {
+	for _, u := range []struct {
+		n    uint64
+		name string
+	}{{heapcfg.GiB, "GiB"}, {heapcfg.MiB, "MiB"}, {heapcfg.KiB, "KiB"}} {
+		if n >= 10*u.n && n%u.n != 0 {
+			return fmt.Sprintf("%d.%d%s", n/u.n, n%u.n*10/u.n, u.name)
+		}
+		if n >= u.n && n%u.n == 0 {
+			break
+		}
+	}
+	return heapcfg.FormatSize(n)
 }
 
 // Unplaced returns the active regions that the kernel will place at boot.
