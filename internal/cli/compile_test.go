@@ -21,6 +21,12 @@ import (
 // name.
 func virtDTB(t *testing.T) string {
 	t.Helper()
+	return virtWith(t, "virt.dtb", func(*fdt.Node) {})
+}
+
+// virtWith writes the same board with what edit does to its root.
+func virtWith(t *testing.T, name string, edit func(root *fdt.Node)) string {
+	t.Helper()
 	root := &fdt.Node{}
 	root.Set("compatible", fdt.StringList("linux,dummy-virt"))
 	root.Set("#address-cells", fdt.U32s(2))
@@ -28,11 +34,21 @@ func virtDTB(t *testing.T) string {
 	mem := root.AddChild(&fdt.Node{Name: "memory@40000000"})
 	mem.Set("device_type", fdt.StringList("memory"))
 	mem.Set("reg", fdt.U32s(0, 0x40000000, 0, 0x20000000))
+	edit(root)
 	blob, err := (&fdt.Tree{Root: root}).Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return writeTestFile(t, "virt.dtb", blob)
+	return writeTestFile(t, name, blob)
+}
+
+// reserved adds a /reserved-memory with one child.
+func reserved(root *fdt.Node, name string) *fdt.Node {
+	n := root.AddChild(&fdt.Node{Name: "reserved-memory"})
+	n.Set("#address-cells", fdt.U32s(2))
+	n.Set("#size-cells", fdt.U32s(2))
+	n.Set("ranges", nil)
+	return n.AddChild(&fdt.Node{Name: name})
 }
 
 func writeTestFile(t *testing.T, name string, data []byte) string {

@@ -17,22 +17,11 @@ import (
 // codec with a label.
 func docsDTB(t *testing.T) string {
 	t.Helper()
-	data, err := os.ReadFile(virtDTB(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree, err := fdt.Parse(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree.Root.Set("compatible", fdt.StringList("acme,board", "linux,dummy-virt"))
-	tree.Root.AddChild(&fdt.Node{Name: "codec@9000000"}).Set("phandle", fdt.U32s(1))
-	tree.Root.AddChild(&fdt.Node{Name: "__symbols__"}).Set("codec", fdt.StringList("/codec@9000000"))
-	blob, err := tree.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return writeTestFile(t, "docs.dtb", blob)
+	return virtWith(t, "docs.dtb", func(root *fdt.Node) {
+		root.Set("compatible", fdt.StringList("acme,board", "linux,dummy-virt"))
+		root.AddChild(&fdt.Node{Name: "codec@9000000"}).Set("phandle", fdt.U32s(1))
+		root.AddChild(&fdt.Node{Name: "__symbols__"}).Set("codec", fdt.StringList("/codec@9000000"))
+	})
 }
 
 // TestDocumentedConfigs compiles every config that the documents show, with

@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,28 +13,13 @@ import (
 // Most boards of mainline have a default area that the kernel places. What is
 // imported of it compiles against the very same tree, by the line it suggests.
 func TestImportedDefaultCompiles(t *testing.T) {
-	data, err := os.ReadFile(virtDTB(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree, err := fdt.Parse(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	reserved := tree.Root.AddChild(&fdt.Node{Name: "reserved-memory"})
-	reserved.Set("#address-cells", fdt.U32s(2))
-	reserved.Set("#size-cells", fdt.U32s(2))
-	reserved.Set("ranges", nil)
-	cma := reserved.AddChild(&fdt.Node{Name: "linux,cma"})
-	cma.Set("compatible", fdt.StringList("shared-dma-pool"))
-	cma.Set("reusable", nil)
-	cma.Set("linux,cma-default", nil)
-	cma.Set("size", fdt.U32s(0, 0x4000000))
-	blob, err := tree.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	base := writeTestFile(t, "board.dtb", blob)
+	base := virtWith(t, "board.dtb", func(root *fdt.Node) {
+		cma := reserved(root, "linux,cma")
+		cma.Set("compatible", fdt.StringList("shared-dma-pool"))
+		cma.Set("reusable", nil)
+		cma.Set("linux,cma-default", nil)
+		cma.Set("size", fdt.U32s(0, 0x4000000))
+	})
 	code, yaml, stderr := heapctl(t, "import", base)
 	if code != ExitOK {
 		t.Fatalf("import: exit %d\n%s", code, stderr)

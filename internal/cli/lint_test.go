@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"os"
 	"strings"
 	"testing"
 
@@ -15,27 +14,12 @@ import (
 // poolDTB writes a board with a CMA region that is aligned to 2 MiB only.
 func poolDTB(t *testing.T) string {
 	t.Helper()
-	data, err := os.ReadFile(virtDTB(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree, err := fdt.Parse(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rm := tree.Root.AddChild(&fdt.Node{Name: "reserved-memory"})
-	rm.Set("#address-cells", fdt.U32s(2))
-	rm.Set("#size-cells", fdt.U32s(2))
-	rm.Set("ranges", nil)
-	n := rm.AddChild(&fdt.Node{Name: "video@50200000"})
-	n.Set("compatible", fdt.StringList("shared-dma-pool"))
-	n.Set("reusable", nil)
-	n.Set("reg", fdt.U32s(0, 0x50200000, 0, 0x400000))
-	blob, err := tree.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return writeTestFile(t, "board.dtb", blob)
+	return virtWith(t, "board.dtb", func(root *fdt.Node) {
+		n := reserved(root, "video@50200000")
+		n.Set("compatible", fdt.StringList("shared-dma-pool"))
+		n.Set("reusable", nil)
+		n.Set("reg", fdt.U32s(0, 0x50200000, 0, 0x400000))
+	})
 }
 
 // raw runs lint and returns "level id" of each finding.
