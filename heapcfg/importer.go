@@ -505,16 +505,19 @@ func (m *importer) yaml() []byte {
 		line("\nboard:\n  compatible: %s", quoted(m.Board.Compatible[0]))
 	}
 	if len(m.Banks) == 0 {
-		line("  # The tree leaves RAM to the boot loader. State it here:\n  # ram: [{base: 0x4000_0000, size: 512MiB}]")
+		line("  # The tree leaves RAM to the boot loader; U-Boot's bdinfo tells it. State it here:\n  # ram: [{base: 0x4000_0000, size: 512MiB}]")
 	}
 	line("\ntarget:\n  kernel: %q", m.Target.Kernel)
 	if m.Target.PageSize != 4*KiB {
 		line("  page-size: %s", FormatSize(m.Target.PageSize))
 	}
-	if at, above, ok := m.kernelBelow(); ok {
+	switch at, above := m.kernelGuess(); {
+	case above != 0:
 		line("\n# What boot loader and firmware put into memory is not in the tree. State it.\nkeep-clear:")
 		line("  # A guess: with a region at %v the kernel can only lie below.\n  - {what: kernel, base: %v, size: %s}", above, at.Base, exactSize(at.Size))
-	} else {
+	case at.Size > 0:
+		line("\n# What boot loader and firmware put into memory is not in the tree. State it; the\n# compiler guesses this, until it is told:\n# keep-clear:\n#   - {what: kernel, base: %v, size: %s}", at.Base, exactSize(at.Size))
+	default:
 		line("\n# What boot loader and firmware put into memory is not in the tree. State it:\n# keep-clear:\n#   - {what: kernel, base: 0x4020_0000, size: 32MiB}")
 	}
 	if len(m.nodes) > 0 {
@@ -563,13 +566,14 @@ func (m *importer) yaml() []byte {
 	return []byte(b.String())
 }
 
-// kernelBelow returns where the kernel must be on a board with a heap in the
-// memory that is otherwise kept for it, and the address of that heap.
-func (m *importer) kernelBelow() (at Range, above Addr, ok bool) {
+// kernelGuess returns where the compiler takes the kernel to be, or nothing
+// where the tree says it or has no RAM. If a heap lies in that memory, the
+// kernel must be below: above is the address of the heap.
+func (m *importer) kernelGuess() (at Range, above Addr) {
 	var taken []Range
 	for _, o := range m.Occupied {
 		if o.What == Kernel {
-			return Range{}, 0, false
+			return Range{}, 0
 		}
 		taken = append(taken, o.Range)
 	}
@@ -578,17 +582,16 @@ func (m *importer) kernelBelow() (at Range, above Addr, ok bool) {
 			taken = append(append(taken, r.Range), r.Extra...)
 		}
 	}
-	at, ok = kernelGap(Subtract(m.Banks, taken))
+	at, ok := kernelGap(Subtract(m.Banks, taken))
 	if !ok {
-		return Range{}, 0, false
+		return Range{}, 0
 	}
-	above = at.Base
 	for _, h := range m.heaps {
 		if h.HasBase && h.Base > at.Base && h.Base <= at.Last() {
 			above, at.Size = h.Base, uint64(h.Base-at.Base)
 		}
 	}
-	return at, above, above > at.Base
+	return at, above
 }
 
 func (m *importer) heap(line func(string, ...any), h *importHeap) {

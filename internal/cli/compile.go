@@ -153,9 +153,11 @@ func (f *compileFlags) printText(w io.Writer, p *plan, dir string, files []emit.
 	}
 	fmt.Fprint(w, emit.TextMap(p.layout))
 	if f.explain {
-		fmt.Fprintf(w, "\nplacement\n")
+		title := "\nplacement\n"
 		for i := range p.layout.Regions {
 			if r := &p.layout.Regions[i]; r.FromConfig {
+				fmt.Fprint(w, title)
+				title = ""
 				fmt.Fprintf(w, "  %-24s  %v: %s\n", r.Name(), r.Range, r.Why)
 			}
 		}

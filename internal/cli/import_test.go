@@ -37,3 +37,25 @@ func TestImportedDefaultCompiles(t *testing.T) {
 		t.Errorf("compile: exit %d\n%s\n%s", code, stderr, yaml)
 	}
 }
+
+// What an import suggests to keep clear is what the compiler guesses, so that
+// taking the "#" away changes nothing but the note.
+func TestImportSuggestsTheGuess(t *testing.T) {
+	base := virtDTB(t)
+	code, yaml, stderr := heapctl(t, "import", base)
+	if code != ExitOK {
+		t.Fatalf("import: exit %d\n%s", code, stderr)
+	}
+	code, before, stderr := heapctl(t, "compile", writeTestFile(t, "as-is.yaml", []byte(yaml)), "--base", base, "--check", "--explain-placement")
+	if code != ExitOK || !strings.Contains(stderr, "kernel-assumed") {
+		t.Fatalf("as it is: exit %d, want the note kernel-assumed\n%s", code, stderr)
+	}
+	stated := strings.NewReplacer("# keep-clear:", "keep-clear:", "#   - {what: kernel", "  - {what: kernel").Replace(yaml)
+	code, after, stderr := heapctl(t, "compile", writeTestFile(t, "stated.yaml", []byte(stated)), "--base", base, "--check", "--explain-placement")
+	if code != ExitOK || stderr != "" {
+		t.Fatalf("stated: exit %d\n%s\n%s", code, stderr, stated)
+	}
+	if want := strings.Replace(before, "kernel (assumed)", "kernel", 1); after != want {
+		t.Errorf("stated:\n%s\nguessed:\n%s", after, before)
+	}
+}
