@@ -157,8 +157,8 @@ Exit codes:
 			root.AddCommand(c)
 		}
 	}
-	add(station, newCompile(env), newLint(env), newMap(env), newImport(env), newDiff(env), newSchema(env), newExplain(env))
-	add(board, newCheck(env), newList(env), newInfo(env), newBench(env), newStress(env), newInitramfs(env))
+	add(station, newCompile(env), newLint(env), newMap(env), newImport(env), newDiff(env), newSchema(env), newExplain(env), newInitramfs(env))
+	add(board, newCheck(env), newList(env), newInfo(env), newBench(env), newStress(env))
 	return root
 }
 
