@@ -96,6 +96,11 @@ for group in "$@"; do
 		need_file /usr/include/stdio.h libc6-dev
 		need_file /usr/include/linux/dma-heap.h linux-libc-dev
 		need_command dt-validate dt-schema
+		# For test/yamlls.sh; elsewhere the test that wants it is skipped.
+		if [ -n "${CI:-}" ]; then
+			need_command node nodejs
+			need_command npm npm
+		fi
 		# Debian's own Python: a python3 from elsewhere does not see its modules.
 		/usr/bin/python3 -c 'import kconfiglib' 2>/dev/null || missing+=(python3-kconfiglib)
 		;;
