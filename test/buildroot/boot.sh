@@ -16,7 +16,8 @@ if [ $# -lt 1 ] || [ ! -e "$1/virt-heaps.dtb" ]; then
 	exit 2
 fi
 images=$(cd "$1" && pwd)
-readme=$(dirname "$0")/../../buildroot-ext/board/qemu/aarch64-virt/readme.txt
+top=$(cd "$(dirname "$0")/../.." && pwd)
+readme=$top/buildroot-ext/board/qemu/aarch64-virt/readme.txt
 line=$(sed -n 's/^  \(qemu-system-aarch64 .*\) # dmaheap_qemu_aarch64_virt_defconfig$/\1/p' "$readme")
 command -v qemu-system-aarch64 >/dev/null || { echo "boot: no qemu-system-aarch64" >&2 && exit 3; }
 
@@ -60,7 +61,7 @@ wait_for '^CHECK-EXIT [0-9]+'
 # shellcheck disable=SC2016 # it is the guest that expands it
 printf 'r=/run/dmaheap/check.json; echo KEPT""-PASS $(grep -c status.*PASS $r) FAIL $(grep -c status.*FAIL $r)\n' >&3
 wait_for '^KEPT-PASS'
-printf 'ls -l /dev/dma_heap | cat; cat /proc/version; echo LIST""-EXIT $?\n' >&3
+printf 'ls -l /dev/dma_heap | cat; heapctl --version; cat /proc/version; echo LIST""-EXIT $?\n' >&3
 wait_for '^LIST-EXIT 0'
 printf 'poweroff\n' >&3
 wait $qemu || true
@@ -85,6 +86,8 @@ else
 fi
 want "its result, kept" '^KEPT-PASS [1-9][0-9]* FAIL 0'
 want "check by hand" '^CHECK-EXIT 0'
+version=$("$top/release/version.sh" --commit)
+want "heapctl of this tree" "^heapctl version $version(-dirty)?[[:space:]]*\$"
 want "CMA heap for video" '^crw-rw---- +1 root +video .* video@[0-9a-f]+'
 want "carveout heap for render" '^crw-rw---- +1 root +render .* npu@[0-9a-f]+'
 for short in linux,cma video npu; do

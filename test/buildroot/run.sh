@@ -256,11 +256,19 @@ ours() {
 configure() { with_ext "$1" defconfig "BR2_DEFCONFIG=$BUILDROOT_DEFCONFIG" >>"$log"; }
 
 step_build() {
-	local target
+	local target said want
 	configure "$keep/image" || { bad "$BUILDROOT_DEFCONFIG" "$(tail -n 5 "$log")" && return; }
 	for target in host-heapctl heapctl dmaheap dmaheap-check-kernel-config; do
 		ours "$keep/image" $target || return
 	done
+	for target in bin/heapctl share/man/man1/heapctl.1 share/man/man1/heapctl-compile.1 share/bash-completion/completions/heapctl; do
+		[ -s "$keep/image/host/$target" ] || bad "host/$target is not there"
+	done
+	# What is built from files changed since says so; the commit is the same.
+	said=$("$keep/image/host/bin/heapctl" --version) want=$("$here/../../release/version.sh" --commit)
+	if [ "${said%-dirty}" != "heapctl version $want" ]; then
+		bad "heapctl --version says '$said', this tree is $want"
+	fi
 }
 
 # The extension looks at nothing but the Makefile of the kernel.
@@ -289,7 +297,7 @@ step_series() {
 # legal DIRECTORY: what legal-info must have.
 legal() {
 	local info=$1/legal-info version f lacks=()
-	version=$(sed -n 's/^HEAPCTL_VERSION = //p' "$ext/package/heapctl/heapctl.mk")
+	version=$("$ext/../release/version.sh" --commit)
 	for f in manifest.csv host-manifest.csv; do
 		grep -q "^\"heapctl\",\"$version\",\"MIT, Apache-2.0 (cobra)" "$info/$f" || lacks+=("$f: heapctl $version")
 	done

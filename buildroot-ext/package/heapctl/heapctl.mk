@@ -7,10 +7,11 @@
 # SPDX-License-Identifier: MIT
 
 # The repository around this external tree: a checkout, or a release tarball,
-# which holds the vendored modules as well.
-HEAPCTL_VERSION = 0.1.0
+# which holds the vendored modules as well. Its version is that of its commit,
+# so that a new one is built without being asked for.
 HEAPCTL_SITE = $(BR2_EXTERNAL_DMAHEAP_PATH)/..
 HEAPCTL_SITE_METHOD = local
+HEAPCTL_VERSION := $(shell $(HEAPCTL_SITE)/release/version.sh --commit)
 
 # The program is linked from these modules.
 HEAPCTL_LICENSE = \
@@ -42,7 +43,7 @@ HOST_HEAPCTL_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = \
 
 HEAPCTL_GOMOD = github.com/dmaheap/dmaheap
 HEAPCTL_BUILD_TARGETS = cmd/heapctl
-# What it says of itself is the version of the checkout, or of the tarball.
+# What it says of itself tells of uncommitted changes, too.
 HEAPCTL_LDFLAGS = -s -w \
 	-X $(HEAPCTL_GOMOD)/internal/cli.linkedVersion=$(shell $(HEAPCTL_SITE)/release/version.sh)
 
