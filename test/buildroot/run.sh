@@ -22,6 +22,8 @@
 #   dist        the release tarball builds without a proxy for Go modules
 #   image       the whole image; that of dmaheap_qemu_aarch64_virt_defconfig is
 #               booted, and checks itself
+#   tree        the same with the device tree of the kernel, TI's SK-AM62, that
+#               gets the heaps at build time; only on arm64
 #
 #   BUILDROOT_DEFCONFIG  the defconfig of these steps, a file; without it they
 #                        are skipped. BR2_DL_DIR in the environment helps along
@@ -365,7 +367,48 @@ step_image() {
 	fi
 }
 
-slow=(build series legal dist image)
+# What the demo does not have: the tree of the kernel for a base, its kernel
+# configured before there is a tree, the heaps put into it at build time, and a
+# heaps.yaml that asks for more than that configuration has.
+step_tree() {
+	local o=$keep/tree dtb=k3-am625-sk.dtb f said nodes
+	if ! grep -q '^BR2_aarch64=y' "$BUILDROOT_DEFCONFIG"; then
+		echo "SKIP  tree (not for arm64)"
+		return
+	fi
+	{
+		grep -vE '^(# )?BR2_(ROOTFS_POST_IMAGE_SCRIPT|PACKAGE_DMAHEAP_(CONFIG|BASE_DTB|APPLY)|LINUX_KERNEL_(DTS_SUPPORT|INTREE_DTS_NAME|INSTALL_TARGET))' "$BUILDROOT_DEFCONFIG"
+		echo BR2_LINUX_KERNEL_DTS_SUPPORT=y
+		echo 'BR2_LINUX_KERNEL_INTREE_DTS_NAME="ti/k3-am625-sk"'
+		echo BR2_LINUX_KERNEL_INSTALL_TARGET=y
+		echo BR2_PACKAGE_DMAHEAP_APPLY=y
+		echo "BR2_PACKAGE_DMAHEAP_CONFIG=\"$keep/heaps.yaml\""
+	} >"$out/tree_defconfig"
+	mkdir -p "$keep"
+	cp "$ext/../examples/ti-am62x/heaps.yaml" "$keep/heaps.yaml"
+	with_ext "$o" defconfig "BR2_DEFCONFIG=$out/tree_defconfig" >>"$log"
+	# A kept output has the products of another heaps.yaml.
+	with_ext "$o" dmaheap-dirclean >>"$log"
+	ours "$o" all || return
+	for f in images target/boot; do
+		nodes=$("$o/host/bin/fdtget" -l "$o/$f/$dtb" /reserved-memory 2>&1 | grep -cE '^(camera|linux,cma)@')
+		if [ "$nodes" -eq 2 ]; then
+			ok "the heaps are in $f/$dtb"
+		else
+			bad "$f/$dtb: $nodes heaps, want 2" "$("$o/host/bin/fdtget" -l "$o/$f/$dtb" /reserved-memory 2>&1)"
+		fi
+	done
+	sed -i 's/^  page-size:.*/&\n  kconfig: {CMA_AREAS: 12}/' "$keep/heaps.yaml"
+	if said=$(with_ext "$o" dmaheap-rebuild 2>&1); then
+		bad "a kernel without what heaps.yaml asks for is no error" "$said"
+	elif grep -q 'CONFIG_CMA_AREAS=12, but it is [0-9]* (stated under target.kconfig)' <<<"$said"; then
+		ok "a kernel without what heaps.yaml asks for stops the build"
+	else
+		bad "a kernel without what heaps.yaml asks for" "$said" "$(tail -n 5 "$log")"
+	fi
+}
+
+slow=(build series legal dist image tree)
 steps=("$@")
 if [ ${#steps[@]} -eq 0 ]; then
 	steps=(symbols defconfigs inert package info upstream "${slow[@]}")
@@ -373,7 +416,7 @@ fi
 echo "buildroot: $(sed -n 's/^export BR2_VERSION := //p' "$br/Makefile")"
 for s in "${steps[@]}"; do
 	case $s in
-	build | series | legal | dist | image)
+	build | series | legal | dist | image | tree)
 		if [ -z "${BUILDROOT_DEFCONFIG:-}" ]; then
 			echo "SKIP  $s (set BUILDROOT_DEFCONFIG to a defconfig with a toolchain at hand)"
 			continue
