@@ -53,7 +53,7 @@ br=$(cd "$BUILDROOT_DIR" && pwd)
 # Outside of the repository: legal-info copies all of it.
 out=$(mktemp -d)
 log=$out/log
-keep=${BUILDROOT_OUTPUT:-$out/keep}
+keep=$(realpath -m "${BUILDROOT_OUTPUT:-$out/keep}")
 trap 'rm -rf "$out"' EXIT
 
 failed=0
