@@ -33,12 +33,15 @@ same regions.`,
 		Args: exactly("a device tree"),
 		RunE: func(c *cobra.Command, args []string) error { return f.run(env, args[0]) },
 	}
-	f.sourceFlags.add(c)
+	f.tree(c)
 	c.Flags().StringVarP(&f.output, "output", "o", "-", "file to write, \"-\" for standard output")
 	return c
 }
 
 func (f *importFlags) run(env *Env, name string) error {
+	if isConfig(name) {
+		return usagef("%s: only a device tree can be imported", name)
+	}
 	p, err := loadSource(env, name, f.sourceFlags)
 	if err != nil {
 		return err

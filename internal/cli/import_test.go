@@ -20,6 +20,10 @@ func TestImportedDefaultCompiles(t *testing.T) {
 		cma.Set("linux,cma-default", nil)
 		cma.Set("size", fdt.U32s(0, 0x4000000))
 	})
+	// The board of a config is no news, and nobody wants it under its name.
+	if code, yaml, stderr := heapctl(t, "import", "heaps.yaml"); code != ExitUsage || yaml != "" || stderr != "heapctl: heaps.yaml: only a device tree can be imported\n" {
+		t.Errorf("a config: exit %d, %q, %q", code, yaml, stderr)
+	}
 	code, yaml, stderr := heapctl(t, "import", base)
 	if code != ExitOK {
 		t.Fatalf("import: exit %d\n%s", code, stderr)

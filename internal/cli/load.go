@@ -130,16 +130,23 @@ type sourceFlags struct {
 	kconfig  string
 }
 
+// tree adds the flags for what is a device tree in any case.
+func (f *sourceFlags) tree(c *cobra.Command) {
+	f.patched = true
+	fl := c.Flags()
+	fl.Var((*words)(&f.overlays), "overlay", "overlay to apply to the device tree first (may be repeated)")
+	fl.StringVar(&f.kernel, "kernel", "", "target kernel version (default: the config's, the lock's, or 6.12)")
+	fl.StringVar(&f.kconfig, "kconfig", "", "the .config of the target kernel: its release and page size, and whether it has what the heaps need")
+	fl.StringVar(&f.page, "page-size", "4KiB", "page size of the target kernel, where FILE is a device tree")
+}
+
 func (f *sourceFlags) add(c *cobra.Command) {
+	f.tree(c)
 	fl := c.Flags()
 	fl.StringVarP(&f.base, "base", "b", "", "device tree blob of the board, where FILE is a heaps.yaml")
-	fl.Var((*words)(&f.overlays), "overlay", "overlay to apply to the device tree first (may be repeated)")
 	fl.StringVar(&f.variant, "variant", "", "variant of the config")
-	fl.StringVar(&f.kconfig, "kconfig", "", "the .config of the target kernel: its release and page size, and whether it has what the heaps need")
 	fl.Var((*words)(&f.ram), "ram", "BASE+SIZE of RAM that the boot loader fills in, where FILE is a device tree (may be repeated)")
 	fl.Var((*words)(&f.clear), "keep-clear", "WHAT=BASE+SIZE that something occupies: kernel, initrd, fdt, firmware or boot-loader, where FILE is a device tree (may be repeated)")
-	fl.StringVar(&f.kernel, "kernel", "", "target kernel version (default: the config's, the lock's, or 6.12)")
-	fl.StringVar(&f.page, "page-size", "4KiB", "page size of the target kernel, where FILE is a device tree")
 	fl.BoolVar(&f.patched, "patched", true, "the kernel has the project's patches, where FILE is a device tree")
 }
 
@@ -148,11 +155,16 @@ func errNoBase(name string) error {
 	return usagef("%s: a config needs --base FILE, the device tree of its board: /sys/firmware/fdt of the running one, or the .dtb of the kernel's build", name)
 }
 
+// isConfig tells a config by the end of its name.
+func isConfig(name string) bool {
+	ext := filepath.Ext(name)
+	return ext == ".yaml" || ext == ".yml"
+}
+
 // loadSource reads a Layout from whatever a file holds: a config, a device
 // tree, a lock file, or the directory of a live tree.
 func loadSource(env *Env, name string, f sourceFlags) (*plan, error) {
-	ext := filepath.Ext(name)
-	if ext == ".yaml" || ext == ".yml" {
+	if isConfig(name) {
 		if f.base == "" {
 			return nil, errNoBase(name)
 		}
