@@ -12,8 +12,8 @@ set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 share=${DESTDIR:-}${2:-/usr/local}/share
 install -D -m 0755 "$1" "${DESTDIR:-}${2:-/usr/local}/bin/heapctl"
-for page in "$top"/docs/man/*.1; do
-	install -D -m 0644 "$page" "$share/man/man1/${page##*/}"
+for page in "$top"/docs/man/*; do
+	install -D -m 0644 "$page" "$share/man/man${page##*.}/${page##*/}"
 done
 
 here=$(mktemp)

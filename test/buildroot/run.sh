@@ -263,7 +263,7 @@ step_build() {
 	for target in host-heapctl heapctl dmaheap dmaheap-check-kernel-config; do
 		ours "$keep/image" $target || return
 	done
-	for target in bin/heapctl share/man/man1/heapctl.1 share/man/man1/heapctl-compile.1 share/bash-completion/completions/heapctl; do
+	for target in bin/heapctl share/man/man1/heapctl.1 share/man/man1/heapctl-compile.1 share/man/man5/heaps.yaml.5 share/bash-completion/completions/heapctl; do
 		[ -s "$keep/image/host/$target" ] || bad "host/$target is not there"
 	done
 	# What is built from files changed since says so; the commit is the same.

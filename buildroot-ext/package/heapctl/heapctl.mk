@@ -100,9 +100,10 @@ endif
 # Manual pages are for whoever has the host directory; Buildroot takes them out
 # of the target. Completion goes where the shell for it is.
 define HOST_HEAPCTL_INSTALL_MANUAL
-	$(INSTALL) -d -m 0755 $(HOST_DIR)/share/man/man1 \
+	$(INSTALL) -d -m 0755 $(HOST_DIR)/share/man/man1 $(HOST_DIR)/share/man/man5 \
 		$(HOST_DIR)/share/bash-completion/completions
 	$(INSTALL) -m 0644 $(@D)/docs/man/*.1 $(HOST_DIR)/share/man/man1/
+	$(INSTALL) -m 0644 $(@D)/docs/man/*.5 $(HOST_DIR)/share/man/man5/
 	$(@D)/bin/heapctl completion bash \
 		>$(HOST_DIR)/share/bash-completion/completions/heapctl
 endef

@@ -74,8 +74,9 @@ HEAPCTL_HERE:class-native = "${B}/bin/heapctl"
 
 do_install() {
 	install -Dm 0755 ${B}/bin/heapctl ${D}${bindir}/heapctl
-	install -d ${D}${mandir}/man1 ${D}${datadir}/bash-completion/completions
+	install -d ${D}${mandir}/man1 ${D}${mandir}/man5 ${D}${datadir}/bash-completion/completions
 	install -m 0644 ${S}/src/${GO_IMPORT}/docs/man/*.1 ${D}${mandir}/man1/
+	install -m 0644 ${S}/src/${GO_IMPORT}/docs/man/*.5 ${D}${mandir}/man5/
 	${HEAPCTL_HERE} completion bash > ${D}${datadir}/bash-completion/completions/heapctl
 }
 
