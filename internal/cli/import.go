@@ -4,11 +4,12 @@ package cli
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
-	"github.com/dmaheap/dmaheap/heapcfg/emit"
 )
 
 type importFlags struct {
@@ -60,8 +61,10 @@ func (f *importFlags) run(env *Env, name string) error {
 			return &ExitError{ExitCannotTest, fmt.Errorf("standard output: %w", reason(err))}
 		}
 	} else {
-		dir, file := splitPath(f.output)
-		if err := writeFiles(dir, []emit.File{{Name: file, Data: imp.YAML}}); err != nil {
+		if err := os.MkdirAll(filepath.Dir(f.output), 0o755); err != nil {
+			return &ExitError{ExitCannotTest, fmt.Errorf("%s: %w", f.output, reason(err))}
+		}
+		if err := replaceFile(f.output, imp.YAML); err != nil {
 			return &ExitError{ExitCannotTest, err}
 		}
 	}

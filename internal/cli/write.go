@@ -27,9 +27,14 @@ func writeFiles(dir string, files []emit.File) error {
 		}
 	}()
 	for _, f := range files {
-		// The one way in which a rename beside its own file still fails.
-		if info, err := os.Lstat(filepath.Join(dir, f.Name)); err == nil && info.IsDir() {
+		// A rename onto a directory fails when others have succeeded, and one
+		// onto a device takes it from every program.
+		switch info, err := os.Stat(filepath.Join(dir, f.Name)); {
+		case err != nil || info.Mode().IsRegular():
+		case info.IsDir():
 			return fmt.Errorf("%s: is a directory; nothing was written", filepath.Join(dir, f.Name))
+		default:
+			return fmt.Errorf("%s: is no regular file; nothing was written", filepath.Join(dir, f.Name))
 		}
 		t, err := writeTemp(dir, f)
 		if t != nil {
@@ -91,8 +96,16 @@ func syncDir(dir string) {
 }
 
 // replaceFile writes one file in one step: a reader sees the old content or the
-// new one, never a part. Its directory must be there.
+// new one, never a part. Its directory must be there. A device or a pipe is
+// written to, as a shell would: root's rename over /dev/null would be its end, for
+// every program of the machine. A link stays one.
 func replaceFile(name string, data []byte) error {
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return writeInto(name, data)
+	}
+	if to, err := filepath.EvalSymlinks(name); err == nil {
+		name = to
+	}
 	t, err := writeTemp(filepath.Dir(name), emit.File{Name: filepath.Base(name), Data: data})
 	if err == nil {
 		_, err = settle([]*os.File{t})
@@ -111,6 +124,21 @@ func replaceFile(name string, data []byte) error {
 	return nil
 }
 
+// writeInto writes to what is there and is no file.
+func writeInto(name string, data []byte) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.Write(data)
+		if e := f.Close(); err == nil {
+			err = e
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %v", name, reason(err))
+	}
+	return nil
+}
+
 // writeJSON writes a document.
 func writeJSON(w io.Writer, v any) error {
 	data, err := tinyjson.Marshal(v)
@@ -121,9 +149,4 @@ func writeJSON(w io.Writer, v any) error {
 		return &ExitError{ExitCannotTest, err}
 	}
 	return nil
-}
-
-// splitPath divides a path into its directory and its file.
-func splitPath(path string) (dir, file string) {
-	return filepath.Dir(path), filepath.Base(path)
 }
