@@ -111,6 +111,24 @@ func FormatSize(n uint64) string {
 	return fmt.Sprintf("%dB", n)
 }
 
+// AboutSize is a size to look at, in no more than a digit behind the point: where
+// the exact addresses stand beside it, 1282.9MiB tells more than 1313728KiB. It
+// never says more than there is.
+func AboutSize(n uint64) string {
+	for _, u := range []struct {
+		n    uint64
+		name string
+	}{{GiB, "GiB"}, {MiB, "MiB"}, {KiB, "KiB"}} {
+		if n >= 10*u.n && n%u.n != 0 {
+			return fmt.Sprintf("%d.%d%s", n/u.n, n%u.n*10/u.n, u.name)
+		}
+		if n >= u.n && n%u.n == 0 {
+			break
+		}
+	}
+	return FormatSize(n)
+}
+
 // alignUp rounds n up to a multiple of a, which is a power of two. It reports
 // false when the result does not fit into 64 bits.
 func alignUp(n, a uint64) (uint64, bool) {

@@ -75,3 +75,15 @@ func FuzzParseSize(f *testing.F) {
 		}
 	})
 }
+
+func TestAboutSize(t *testing.T) {
+	for n, want := range map[uint64]string{
+		0: "0", 512: "512B", 4096: "4KiB", 12345: "12.0KiB", 4*GiB - 4096: "4095.9MiB", 1500 * KiB: "1500KiB",
+		64 * MiB: "64MiB", 1408 * MiB: "1408MiB", 1313728 * KiB: "1282.9MiB",
+		6 * GiB: "6GiB", 12801 * MiB: "12.5GiB", ^uint64(0): "17179869183.9GiB",
+	} {
+		if got := AboutSize(n); got != want {
+			t.Errorf("AboutSize(%d) = %q, want %q", n, got, want)
+		}
+	}
+}

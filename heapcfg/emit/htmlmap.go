@@ -69,7 +69,7 @@ func htmlRow(b *strings.Builder, r Row, bank heapcfg.Range) {
 	} else if r.Range.Base == 0 {
 		addr = ""
 	}
-	fmt.Fprintf(b, "<tr><td class=\"num addr\">%s</td><td class=\"num size\">%s</td><td class=\"bar\" aria-hidden=\"true\">%s</td><td class=\"name\">%s", addr, mapSize(r.Range.Size), bar, html.EscapeString(r.Title))
+	fmt.Fprintf(b, "<tr><td class=\"num addr\">%s</td><td class=\"num size\">%s</td><td class=\"bar\" aria-hidden=\"true\">%s</td><td class=\"name\">%s", addr, heapcfg.AboutSize(r.Range.Size), bar, html.EscapeString(r.Title))
 	if len(r.Notes) > 0 {
 		fmt.Fprintf(b, " <span class=\"note\">%s</span>", html.EscapeString(strings.Join(r.Notes, ", ")))
 	}

@@ -3,7 +3,6 @@
 package emit
 
 import (
-	"fmt"
 	"sort"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
@@ -115,24 +114,6 @@ func notes(r *heapcfg.Region) []string {
 		}
 	}
 	return out
-}
-
-// mapSize is a size to look at. The addresses beside it are exact, so 1282.9MiB
-// tells more than 1313728KiB, which has no room in its column. It never says
-// more than there is.
-func mapSize(n uint64) string {
-	for _, u := range []struct {
-		n    uint64
-		name string
-	}{{heapcfg.GiB, "GiB"}, {heapcfg.MiB, "MiB"}, {heapcfg.KiB, "KiB"}} {
-		if n >= 10*u.n && n%u.n != 0 {
-			return fmt.Sprintf("%d.%d%s", n/u.n, n%u.n*10/u.n, u.name)
-		}
-		if n >= u.n && n%u.n == 0 {
-			break
-		}
-	}
-	return heapcfg.FormatSize(n)
 }
 
 // Unplaced returns the active regions that the kernel will place at boot.

@@ -123,7 +123,7 @@ func mapTitle(l *heapcfg.Layout) string {
 	if len(l.Banks) == 0 {
 		return fmt.Sprintf("%s: RAM unknown, kernel %v, %s pages", boardName(l), l.Target.Kernel, heapcfg.FormatSize(l.Target.PageSize))
 	}
-	return fmt.Sprintf("%s: %s RAM, kernel %v, %s pages", boardName(l), mapSize(l.RAM()), l.Target.Kernel, heapcfg.FormatSize(l.Target.PageSize))
+	return fmt.Sprintf("%s: %s RAM, kernel %v, %s pages", boardName(l), heapcfg.AboutSize(l.RAM()), l.Target.Kernel, heapcfg.FormatSize(l.Target.PageSize))
 }
 
 // mapSections divides the rows by bank.
@@ -131,7 +131,7 @@ func mapSections(l *heapcfg.Layout) []mapSection {
 	banks, rows := heapcfg.MergeRanges(l.Banks), Rows(l)
 	var out []mapSection
 	for _, bank := range banks {
-		s := mapSection{title: fmt.Sprintf("RAM %v, %s", bank, mapSize(bank.Size)), bank: bank}
+		s := mapSection{title: fmt.Sprintf("RAM %v, %s", bank, heapcfg.AboutSize(bank.Size)), bank: bank}
 		for _, r := range rows {
 			if r.Range.Overlaps(bank) {
 				s.rows = append(s.rows, r)
@@ -160,7 +160,7 @@ func mapDescription(sections []mapSection) string {
 	var parts []string
 	for _, s := range sections {
 		for _, r := range s.rows {
-			parts = append(parts, fmt.Sprintf("%s %s at %v", words(r), mapSize(r.Range.Size), r.Range.Base))
+			parts = append(parts, fmt.Sprintf("%s %s at %v", words(r), heapcfg.AboutSize(r.Range.Size), r.Range.Base))
 		}
 	}
 	return "Memory in address order: " + strings.Join(parts, "; ") + "."
@@ -171,7 +171,7 @@ func svgOne(b *strings.Builder, r Row, bank heapcfg.Range, y int) {
 	if r.Range.Base != 0 || bank.Size > 0 {
 		fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\">%v</text>\n", svgMargin, base, r.Range.Base)
 	}
-	fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>\n", svgBarX-18, base, mapSize(r.Range.Size))
+	fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>\n", svgBarX-18, base, heapcfg.AboutSize(r.Range.Size))
 	if bank.Size > 0 {
 		x, w := svgSpan(r.Range, bank)
 		fmt.Fprintf(b, "<rect class=\"track\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"20\"/>", svgBarX, y+4, svgBarW)

@@ -49,7 +49,7 @@ func TextMap(l *heapcfg.Layout) string {
 	if dyn := Unplaced(l); len(dyn) > 0 {
 		fmt.Fprintf(&b, "\nplaced by the kernel at boot\n")
 		for _, r := range dyn {
-			fmt.Fprintf(&b, "%*s  %9s  |%*s|  %s\n", 2*wide+2, "", mapSize(r.Range.Size), columns, "", words(r))
+			fmt.Fprintf(&b, "%*s  %9s  |%*s|  %s\n", 2*wide+2, "", heapcfg.AboutSize(r.Range.Size), columns, "", words(r))
 		}
 	}
 	fmt.Fprintf(&b, "\n# heap   = reserved   + kernel, initrd, firmware   . free   X overlap\n")
@@ -76,7 +76,7 @@ func anyOverlaps(rs []heapcfg.Range, r heapcfg.Range) bool {
 }
 
 func writeRow(b *strings.Builder, r Row, wide int, bar string) {
-	fmt.Fprintf(b, "%*v  %*v  %9s  |%s|  %s\n", wide, r.Range.Base, wide, r.Range.Last(), mapSize(r.Range.Size), bar, words(r))
+	fmt.Fprintf(b, "%*v  %*v  %9s  |%s|  %s\n", wide, r.Range.Base, wide, r.Range.Last(), heapcfg.AboutSize(r.Range.Size), bar, words(r))
 }
 
 func words(r Row) string {

@@ -73,7 +73,11 @@ func (f *lintFlags) run(env *Env, name string) error {
 					n++
 				}
 			}
-			fmt.Fprintf(env.Stdout, "%s: no errors in %s, %s of RAM, for kernel %v with %s pages\n", name, plural(n, "region"), heapcfg.FormatSize(p.layout.RAM()), p.layout.Target.Kernel, heapcfg.FormatSize(p.layout.Target.PageSize))
+			ram := "RAM unknown"
+			if len(p.layout.Banks) > 0 {
+				ram = heapcfg.AboutSize(p.layout.RAM()) + " of RAM"
+			}
+			fmt.Fprintf(env.Stdout, "%s: no errors in %s, %s, for kernel %v with %s pages\n", name, plural(n, "region"), ram, p.layout.Target.Kernel, heapcfg.FormatSize(p.layout.Target.PageSize))
 		}
 	}
 	if failed {

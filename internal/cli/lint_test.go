@@ -77,3 +77,25 @@ func TestLintUsage(t *testing.T) {
 		}
 	}
 }
+
+// A directory that is no tree has no mistakes either, and a tree without RAM
+// has no 0 of it.
+func TestLintSaysWhatItSaw(t *testing.T) {
+	dir := t.TempDir()
+	if code, stdout, stderr := heapctl(t, "lint", dir); code != ExitUsage || stdout != "" || !strings.Contains(stderr, "no device tree") {
+		t.Errorf("an empty directory: exit %d, %q, %q", code, stdout, stderr)
+	}
+	tree := &fdt.Tree{Root: &fdt.Node{}}
+	tree.Root.Set("#address-cells", fdt.U32s(2))
+	tree.Root.Set("#size-cells", fdt.U32s(2))
+	blob, err := tree.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, _ := heapctl(t, "lint", writeTestFile(t, "board.dtb", blob)); code != ExitOK || !strings.Contains(stdout, "no errors in 0 regions, RAM unknown, for") {
+		t.Errorf("no RAM: exit %d, %q", code, stdout)
+	}
+	if code, stdout, _ := heapctl(t, "lint", virtDTB(t)); code != ExitOK || !strings.Contains(stdout, ", 512MiB of RAM, for") {
+		t.Errorf("QEMU's tree: exit %d, %q", code, stdout)
+	}
+}

@@ -155,6 +155,17 @@ func errNoBase(name string) error {
 	return usagef("%s: a config needs --base FILE, the device tree of its board: /sys/firmware/fdt of the running one, or the .dtb of the kernel's build", name)
 }
 
+// treeDir reports whether a directory is the root of a live tree. Any other
+// one would be a tree without regions, of which nothing bad can be said.
+func treeDir(name string) bool {
+	for _, p := range []string{"compatible", "#address-cells"} {
+		if info, err := os.Stat(filepath.Join(name, p)); err == nil && info.Mode().IsRegular() {
+			return true
+		}
+	}
+	return false
+}
+
 // isConfig tells a config by the end of its name.
 func isConfig(name string) bool {
 	ext := filepath.Ext(name)
@@ -187,6 +198,9 @@ func loadSource(env *Env, name string, f sourceFlags) (*plan, error) {
 	}
 	p := &plan{}
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		if !treeDir(name) {
+			return nil, usagef("%s: a directory that is no device tree: it has neither compatible nor #address-cells, as /proc/device-tree has", name)
+		}
 		if p.tree, err = fdt.FromFS(os.DirFS(name)); err != nil {
 			return nil, usagef("%s: %v", name, err)
 		}
