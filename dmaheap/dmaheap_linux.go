@@ -363,6 +363,10 @@ func receiveFile(socket syscall.Conn) (*Buffer, error) {
 		if err != nil || len(fds) == 0 {
 			continue
 		}
+		// Alignment leaves room for one more than was asked for.
+		for _, fd := range fds[1:] {
+			unix.Close(fd)
+		}
 		f := os.NewFile(uintptr(fds[0]), "dmabuf")
 		b, err := importFile(f)
 		if err != nil {

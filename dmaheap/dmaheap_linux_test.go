@@ -155,6 +155,42 @@ func TestReceiveRefusesOtherDescriptors(t *testing.T) {
 }
 
 // A plain file over a blocking socket serves as well as package net does.
+// A stranger at the other end must not be able to use up our descriptors.
+func TestReceiveKeepsNothingElse(t *testing.T) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	a, b := socketPair(t)
+	defer a.Close()
+	defer b.Close()
+	raw, err := a.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fds []int
+	for n := 1; n <= 4; n++ {
+		fds = append(fds, int(null.Fd()))
+		before := openFiles(t)
+		if err := raw.Write(func(s uintptr) bool {
+			err = unix.Sendmsg(int(s), []byte{0}, unix.UnixRights(fds...), nil, 0)
+			return true
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Receive(b); !errors.Is(err, ErrNotBuffer) {
+			t.Errorf("Receive of /dev/null = %v, want %v", err, ErrNotBuffer)
+		}
+		if after := openFiles(t); after != before {
+			t.Errorf("%d descriptors sent: %d are open, %d were before", n, after, before)
+		}
+	}
+}
+
 func TestPassThroughFiles(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
