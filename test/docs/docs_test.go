@@ -201,6 +201,43 @@ func TestNamedFilesExist(t *testing.T) {
 	}
 }
 
+// comments are the texts that show commands and are no Markdown: they are written
+// in the comments of examples, and in the notes to boards.
+func comments(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	for _, f := range tracked(t) {
+		if strings.HasSuffix(f, ".md") || !strings.HasPrefix(f, "examples/") && !strings.HasSuffix(f, "/readme.txt") {
+			continue
+		}
+		var lines []string
+		for _, line := range strings.Split(read(t, f), "\n") {
+			// A line of code, in Markdown's way.
+			lines = append(lines, "    "+strings.TrimSpace(strings.TrimLeft(line, "# ")))
+		}
+		texts[f] = strings.Join(lines, "\n")
+	}
+	if len(texts) < 20 {
+		t.Fatalf("only %d examples and notes", len(texts))
+	}
+	return texts
+}
+
+// shownCommands returns every line of code of the documents and of the comments,
+// by file. What CHANGELOG.md speaks of may be gone.
+func shownCommands(t *testing.T) map[string][]string {
+	t.Helper()
+	lines := map[string][]string{}
+	for _, texts := range []map[string]string{documents(t), comments(t)} {
+		for file, text := range texts {
+			if file != "CHANGELOG.md" {
+				lines[file] = codeLines(file, text)
+			}
+		}
+	}
+	return lines
+}
+
 // codeLines returns all that is code in a document: blocks, indented blocks, and
 // what stands in backquotes, with continued lines joined.
 func codeLines(file, text string) []string {
@@ -229,19 +266,19 @@ func codeLines(file, text string) []string {
 }
 
 var (
-	heapctlLine = regexp.MustCompile(`^(?:\$ |board# )?(?:build/bin/)?heapctl ([a-z].*)$`)
-	makeLine    = regexp.MustCompile(`^(?:\$ )?make ([a-z][a-z-]*)\b`)
+	heapctlLine = regexp.MustCompile(`^(?:\$ |board# )?(?:build/bin/|go run \./cmd/)?heapctl ([a-z].*)$`)
+	makeLine    = regexp.MustCompile(`^(?:\$ )?((?:[A-Z][A-Z0-9_]*=\S+ )*)make ([a-z][a-z-]*)\b(.*)$`)
+	testLine    = regexp.MustCompile(`^(?:\$ )?((?:[A-Z][A-Z0-9_]*=\S+ )*)go test\b(.*)$`)
+	scriptLine  = regexp.MustCompile(`^(?:\$ |[A-Z_]+=\S+ |[A-Z_]+=\$\()*((?:kernel-patches|test|release)/[\w/-]+\.sh)\b`)
+	variable    = regexp.MustCompile(`\b([A-Z][A-Z0-9_]+|V)=`)
 )
 
 // Every command of heapctl that a document shows has its verb and its options,
 // also where it is not run.
 func TestCommandsExist(t *testing.T) {
 	n := 0
-	for file, text := range documents(t) {
-		if file == "CHANGELOG.md" {
-			continue
-		}
-		for _, line := range codeLines(file, text) {
+	for file, lines := range shownCommands(t) {
+		for _, line := range lines {
 			m := heapctlLine.FindStringSubmatch(line)
 			if m == nil {
 				continue
@@ -281,7 +318,94 @@ func shellWords(s string) []string {
 	return words
 }
 
-// The targets of make that are ours.
+// A test that a document names is a test of that package, and a script is there.
+func TestTestsAndScriptsExist(t *testing.T) {
+	tests, scripts := 0, 0
+	for file, lines := range shownCommands(t) {
+		for _, line := range lines {
+			if m := scriptLine.FindStringSubmatch(line); m != nil {
+				scripts++
+				if info, err := os.Stat(filepath.Join(top, m[1])); err != nil || info.Mode()&0o111 == 0 {
+					t.Errorf("%s shows %q, and there is no such script", file, line)
+				}
+			}
+			m := testLine.FindStringSubmatch(line)
+			if m == nil {
+				continue
+			}
+			tests++
+			known(t, file, line, m[1])
+			words := shellWords(m[2])
+			var dir, run string
+			for i, w := range words {
+				switch {
+				case strings.HasPrefix(w, "./"):
+					dir = w
+				case w == "-run" && i+1 < len(words):
+					run = words[i+1]
+				}
+			}
+			if dir == "./..." || dir == "./PACKAGE" {
+				continue
+			}
+			sources, err := filepath.Glob(filepath.Join(top, dir, "*_test.go"))
+			if err != nil || len(sources) == 0 {
+				t.Errorf("%s shows %q: no tests in %q", file, line, dir)
+			}
+			found := run == ""
+			for _, s := range sources {
+				data, err := os.ReadFile(s)
+				if err != nil {
+					t.Fatal(err)
+				}
+				found = found || regexp.MustCompile(`(?m)^func \w*`+regexp.QuoteMeta(run)).Match(data)
+			}
+			if !found {
+				t.Errorf("%s shows %q, and %s has no such test", file, line, dir)
+			}
+		}
+	}
+	if tests < 10 || scripts < 4 {
+		t.Errorf("found only %d tests and %d scripts; the test no longer understands the documents", tests, scripts)
+	}
+}
+
+// known fails on a variable that nothing of ours reads.
+func known(t *testing.T, file, line, settings string) {
+	t.Helper()
+	for _, m := range variable.FindAllStringSubmatch(settings, -1) {
+		name := m[1]
+		if goEnv[name] {
+			continue
+		}
+		if !regexp.MustCompile(`\b` + name + `\b`).MatchString(readers(t)) {
+			t.Errorf("%s shows %q, and nothing reads %s", file, line, name)
+		}
+	}
+}
+
+// goEnv are variables that others read: Go, and the kernel's makefiles.
+var goEnv = map[string]bool{"GOARCH": true, "DTC_FLAGS": true}
+
+var readersText string
+
+// readers is the text of what variables are read by.
+func readers(t *testing.T) string {
+	t.Helper()
+	if readersText != "" {
+		return readersText
+	}
+	var b strings.Builder
+	for _, f := range tracked(t) {
+		if f == "Makefile" || strings.HasSuffix(f, ".mk") || strings.HasSuffix(f, ".sh") || strings.HasSuffix(f, ".go") && !strings.HasPrefix(f, "test/docs/") {
+			b.WriteString(read(t, f))
+		}
+	}
+	readersText = b.String()
+	return readersText
+}
+
+// The targets of make that are ours, and the variables they are given.
 func TestTargetsExist(t *testing.T) {
 	targets := map[string]bool{"dtbs": true, "olddefconfig": true} // of the kernel
 	for _, f := range []string{"Makefile", "test/buildroot/targets.mk"} {
@@ -294,18 +418,20 @@ func TestTargetsExist(t *testing.T) {
 		}
 	}
 	n := 0
-	for file, text := range documents(t) {
-		// Buildroot's manual is about Buildroot's own targets.
-		if file == "docs/buildroot.md" || file == "CHANGELOG.md" || strings.HasPrefix(file, "kernel-patches/") {
-			continue
-		}
-		for _, line := range codeLines(file, text) {
-			if m := makeLine.FindStringSubmatch(line); m != nil {
-				n++
-				if !targets[m[1]] {
-					t.Errorf("%s shows %q, and there is no such target", file, strings.TrimSpace(line))
-				}
+	for file, lines := range shownCommands(t) {
+		// Buildroot's manual is about Buildroot's own targets, mostly.
+		buildroot := file == "docs/buildroot.md" || strings.HasPrefix(file, "buildroot-ext/")
+		for _, line := range lines {
+			m := makeLine.FindStringSubmatch(line)
+			if m == nil || buildroot && !targets[m[2]] {
+				continue
 			}
+			n++
+			if !targets[m[2]] {
+				t.Errorf("%s shows %q, and there is no such target", file, strings.TrimSpace(line))
+			}
+			rest, _, _ := strings.Cut(m[3], "#")
+			known(t, file, line, m[1]+rest)
 		}
 	}
 	if n < 10 {
