@@ -439,6 +439,43 @@ func TestTargetsExist(t *testing.T) {
 	}
 }
 
+// Whoever looks for a room finds it: the tour has every package, and the table
+// of the tests every folder of theirs.
+func TestRoomsAreListed(t *testing.T) {
+	tour, table := read(t, "docs/architecture.md"), read(t, "test/README.md")
+	rooms, tests := map[string]bool{}, map[string]bool{}
+	for _, f := range tracked(t) {
+		dir, _, _ := strings.Cut(f, "/")
+		part := strings.Split(f, "/")
+		switch {
+		case dir == "test" && len(part) > 2:
+			tests["`"+part[1]+"/`"] = true
+		case dir == "test" && strings.HasSuffix(f, ".sh"):
+			tests["`"+part[1]+"`"] = true
+		case dir == "internal" || dir == "cmd":
+			rooms["`"+dir+"/"+part[1]+"`"] = true
+		case strings.HasPrefix(f, "heapcfg/") && len(part) > 2 && part[1] != "testdata":
+			rooms["`heapcfg/"+part[1]+"`"] = true
+		case strings.HasPrefix(dir, ".") || len(part) == 1 || dir == "docs" || dir == "examples":
+		default:
+			rooms["`"+dir+"`"] = true
+		}
+	}
+	for room := range rooms {
+		if !strings.Contains(tour, room) {
+			t.Errorf("docs/architecture.md does not have the room %s", room)
+		}
+	}
+	for name := range tests {
+		if !strings.Contains(table, name) {
+			t.Errorf("test/README.md does not have %s", name)
+		}
+	}
+	if len(rooms) < 15 || len(tests) < 15 {
+		t.Errorf("found only %d rooms and %d folders of tests", len(rooms), len(tests))
+	}
+}
+
 // --- commands ----------------------------------------------------------------
 
 // notHere are commands whose output is held against the documents elsewhere, or
