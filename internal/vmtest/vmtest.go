@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dmaheap/dmaheap/heapcfg/fdt"
@@ -98,6 +99,8 @@ type VM struct {
 	Initrd  string
 	DTB     string // "" leaves the device tree to QEMU
 	Append  string // more kernel arguments
+	// Timeout is how long the machine may take, without the time that it
+	// only waited for a processor of a busy host.
 	Timeout time.Duration
 	// Devices are more arguments of QEMU, such as "-device".
 	Devices []string
@@ -220,7 +223,7 @@ func Run(ctx context.Context, vm VM) (*Result, error) {
 	if timeout == 0 {
 		timeout = DefaultTimeout
 	}
-	runCtx, cancel := context.WithTimeout(ctx, timeout)
+	runCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
 	args := vm.Args()
@@ -241,7 +244,17 @@ func Run(ctx context.Context, vm VM) (*Result, error) {
 	}
 	cmd.WaitDelay = 5 * time.Second
 	start := time.Now()
-	waitErr := cmd.Run()
+	var late atomic.Bool
+	waitErr := cmd.Start()
+	if waitErr == nil {
+		go func() {
+			if outlasts(runCtx, cmd.Process.Pid, timeout) {
+				late.Store(true)
+				cancel()
+			}
+		}()
+		waitErr = cmd.Wait()
+	}
 	took := time.Since(start)
 	text := console.text()
 
@@ -264,8 +277,13 @@ func Run(ctx context.Context, vm VM) (*Result, error) {
 	switch {
 	case console.full():
 		fail.Reason = fmt.Sprintf("stopped after %d MiB of console output", maxConsole>>20)
-	case runCtx.Err() != nil:
+	case console.atDeadEnd():
+		fail.Reason = fmt.Sprintf("the kernel gave up after %v and could not reboot", took.Round(time.Millisecond))
+	case late.Load():
 		fail.Reason = fmt.Sprintf("stopped after %v", timeout)
+		if waited := took - timeout; waited > time.Minute {
+			fail.Reason += fmt.Sprintf(", and %v more in which it waited for a processor", waited.Round(time.Second))
+		}
 	case cmd.ProcessState == nil:
 		return nil, waitErr // QEMU could not be started at all
 	case waitErr != nil:
@@ -276,8 +294,55 @@ func Run(ctx context.Context, vm VM) (*Result, error) {
 	return nil, fail
 }
 
+// outlasts waits until a process has lived for so long, or ctx ends. What does
+// not count is the time that it was ready to run and had no processor: on a
+// host with ten times too much to do, a machine that takes a minute is slow and
+// does not hang.
+func outlasts(ctx context.Context, pid int, limit time.Duration) bool {
+	start := time.Now()
+	for {
+		left := limit - (time.Since(start) - starved(pid))
+		if left <= 0 {
+			return ctx.Err() == nil
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(min(left, time.Second)):
+		}
+	}
+}
+
+// starved tells how long a process was kept waiting for a processor: as long as
+// that of its threads which waited most. It is 0 where the kernel does not tell.
+func starved(pid int) time.Duration {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil {
+		return 0
+	}
+	var longest time.Duration
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			continue // a thread that has ended
+		}
+		// Time on a processor, time ready to run, number of turns; in nanoseconds.
+		if fields := strings.Fields(string(data)); len(fields) == 3 {
+			if ns, err := strconv.ParseInt(fields[1], 10, 64); err == nil {
+				longest = max(longest, time.Duration(ns))
+			}
+		}
+	}
+	return longest
+}
+
+// deadEnd is the last that a kernel says which crashed and cannot reboot, since
+// it has not read "panic=-1" yet, or has not found the firmware.
+var deadEnd = regexp.MustCompile(`---\[ end Kernel panic|Reboot failed -- System halted`)
+
 // console collects the guest's output and ends the run when there is too much
-// of it, or when the guest has given its result and does not go away.
+// of it, when the kernel gave up, or when the guest has given its result and
+// does not go away.
 type console struct {
 	tee   io.Writer
 	stop  context.CancelFunc
@@ -287,6 +352,7 @@ type console struct {
 	buf      bytes.Buffer
 	overflow bool
 	leaving  bool
+	dead     bool
 }
 
 func (c *console) Write(p []byte) (int, error) {
@@ -301,8 +367,12 @@ func (c *console) Write(p []byte) (int, error) {
 		c.stop()
 		return len(p), nil
 	}
-	from := max(0, c.buf.Len()-len(initramfs.ExitMark))
+	from := max(0, c.buf.Len()-64) // a mark may come in pieces
 	c.buf.Write(p)
+	if !c.dead && deadEnd.Match(c.buf.Bytes()[from:]) {
+		c.dead = true
+		time.AfterFunc(time.Second, c.stop) // the rest of the line
+	}
 	if !c.leaving && bytes.Contains(c.buf.Bytes()[from:], []byte(initramfs.ExitMark)) {
 		c.leaving = true
 		time.AfterFunc(c.grace, c.stop)
@@ -320,6 +390,12 @@ func (c *console) full() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.overflow
+}
+
+func (c *console) atDeadEnd() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dead
 }
 
 var (

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -117,10 +118,52 @@ func TestRunStops(t *testing.T) {
 			t.Errorf("Run = %v, want it to be stopped for too much output", err)
 		}
 	})
+	for name, line := range map[string]string{
+		"panic for ever": `[    0.000000] ---[ end Kernel panic - not syncing: no memory ]---`,
+		"no firmware":    `Reboot failed -- System halted`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Run(context.Background(), fakeQEMU(t, `echo "`+line+`"; exec sleep 60`))
+			var e *NoResultError
+			if !errors.As(err, &e) || !strings.Contains(e.Reason, "could not reboot") {
+				t.Errorf("Run = %v, want it to be stopped where the kernel is at its end", err)
+			}
+		})
+	}
 	t.Run("no qemu", func(t *testing.T) {
 		_, err := Run(context.Background(), VM{Machine: Machine{QEMU: "/nonexistent/qemu"}})
 		if !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("Run = %v, want os.ErrNotExist", err)
 		}
 	})
+}
+
+// A busy host must not make a machine late. Two programs on one processor
+// each wait for the other half of the time.
+func TestStarvedDoesNotCount(t *testing.T) {
+	if _, err := os.Stat("/proc/self/schedstat"); err != nil {
+		t.Skip("this kernel does not tell how long a process waited")
+	}
+	var pids []int
+	for range 2 {
+		cmd := exec.Command("taskset", "-c", "0", "sh", "-c", "while :; do :; done")
+		if err := cmd.Start(); err != nil {
+			t.Skip(err)
+		}
+		defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+		pids = append(pids, cmd.Process.Pid)
+	}
+	start := time.Now()
+	const limit = time.Second
+	if !outlasts(context.Background(), pids[0], limit) {
+		t.Fatal("outlasts gave up")
+	}
+	if took := time.Since(start); took < limit*3/2 {
+		t.Errorf("half of the time on a processor, and %v were over after %v", limit, took)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if outlasts(ctx, pids[1], time.Minute) {
+		t.Error("outlasts goes on when there is nothing left to wait for")
+	}
 }
