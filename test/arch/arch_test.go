@@ -39,13 +39,13 @@ const (
 // layers orders the packages from the ground up: a package imports only those
 // of lower layers. A new package needs a place here before it is merged.
 var layers = [][]string{
-	{"heapcfg/fdt", "dmaheap", "internal/tinyjson", "test/docs"},
+	{"heapcfg/fdt", "dmaheap", "internal/tinyjson", "test/docs", "test/failnth"},
 	{"heapcfg", "internal/initramfs"},
 	{"internal/vmtest"},
 	{"heapcfg/emit", "internal/sysinfo", "internal/report"},
 	{"internal/check", "internal/sysinfo/sysinfotest"},
 	{"internal/cli"},
-	{"cmd/heapctl", "test/guestinit", "test/abuse", "test/pagepool", "test/perf/guest", "release/sbom"},
+	{"cmd/heapctl", "test/guestinit", "test/abuse", "test/bootabuse/guest", "test/pagepool", "test/perf/guest", "release/sbom"},
 	{"test/rig"},
 	{"test/bench", "test/demo", "test/kernels", "test/perf"},
 }
