@@ -8,21 +8,24 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmaheap/dmaheap/test/failnth"
 )
 
 // faults fails every allocation that the kernel makes for a call, one after the
 // other: the first one of the first try, the second of the second, until a try
 // is through without one.
 func (d *director) faults() error {
-	if _, err := os.Stat("/proc/thread-self/fail-nth"); err != nil {
-		d.say("faults: skipped, this kernel cannot make its allocations fail")
+	if nth, err := failnth.New(); err != nil {
+		d.say("faults: skipped: %v", err)
 		return nil
+	} else {
+		nth.Close()
 	}
 	for _, h := range d.heaps {
 		// A program of its own: the runtime may not survive a failure that
@@ -61,7 +64,11 @@ func (d *director) faults() error {
 const mostFaults = 500
 
 func startFaults(args []string) error {
-	runtime.LockOSThread()
+	nth, err := failnth.New()
+	if err != nil {
+		return err
+	}
+	defer nth.Close()
 	// A signal that finds no memory for its frame ends the program.
 	all := unix.Sigset_t{}
 	for i := range all.Val {
@@ -73,7 +80,7 @@ func startFaults(args []string) error {
 	if len(args) != 1 {
 		return errUsage
 	}
-	w := &worker{job: job{Heaps: args}, page: uintptr(os.Getpagesize()), importer: -1, card: -1}
+	w := &worker{job: job{Heaps: args}, page: uintptr(os.Getpagesize()), proc: 1, importer: -1, card: -1}
 	path := append([]byte("/dev/dma_heap/"+args[0]), 0)
 	heap, err := unix.Open(string(path[:len(path)-1]), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -86,10 +93,6 @@ func startFaults(args []string) error {
 	if fd, err := unix.Open("/dev/dri/card0", unix.O_RDWR, 0); err == nil {
 		w.card = fd
 	}
-	nth, err := unix.Open("/proc/thread-self/fail-nth", unix.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
 	fd, buf, err := w.newBuffer(0, 5*64<<10, false)
 	if err != nil {
 		return err
@@ -99,7 +102,7 @@ func startFaults(args []string) error {
 		if kept, err = mmap(0, uintptr(buf.size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED, fd, 0); err != nil {
 			return err
 		}
-		tag{1, buf.ino}.fill(words(kept, uintptr(buf.size)), 0, int(w.page/8))
+		w.stamp(buf, words(kept, uintptr(buf.size)), 0)
 	}
 	var pair [2]int
 	sockets := false
@@ -177,32 +180,19 @@ func startFaults(args []string) error {
 		{"read the numbers", func() { rawRead(look, big) }},
 	}
 	injected := 0
-	state := make([]byte, 16)
 	for _, s := range scenarios {
-		n := 1
-		for ; ; n++ {
-			if n > mostFaults {
-				return broken("%s: %q allocates without end, or the injection does not work", args[0], s.name)
-			}
-			if _, err := unix.Pwrite(nth, strconv.AppendInt(nil, int64(n), 10), 0); err != nil {
-				return fmt.Errorf("fail-nth: %w", err)
-			}
-			s.do()
-			k, err := unix.Pread(nth, state, 0)
-			left := strings.TrimSpace(string(state[:max(k, 0)]))
-			_, _ = unix.Pwrite(nth, []byte("0"), 0)
-			if err != nil {
-				return fmt.Errorf("fail-nth: %w", err)
-			}
-			if left != "0" {
-				break
-			}
-			injected++
+		n, err := nth.Walk(mostFaults, func() error { s.do(); return nil }, nil)
+		if errors.Is(err, failnth.ErrEndless) {
+			return broken("%s: %q: %v", args[0], s.name, err)
 		}
+		if err != nil {
+			return err
+		}
+		injected += n
 	}
 	if kept != 0 {
-		if at := (tag{1, buf.ino}).foreign(words(kept, uintptr(buf.size)), 0, int(w.page/8), true, true, true); at >= 0 {
-			return w.found(buf, words(kept, uintptr(buf.size))[at], uint64(at)*8)
+		if err := w.examine(buf, words(kept, uintptr(buf.size)), 0, true); err != nil {
+			return err
 		}
 	}
 	fmt.Println(injected)

@@ -66,8 +66,6 @@ func dispatch(args []string) error {
 			return printSteps(args[1:])
 		case "worker":
 			return startWorker(args[1:])
-		case "probe":
-			return probe()
 		case "faults":
 			return startFaults(args[1:])
 		case "hold":

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -84,7 +85,21 @@ func (w *worker) dirty(heap int, size uint64) error {
 		return nil
 	}
 	return w.mapped(fd, 0, uintptr(buf.size), unix.PROT_READ|unix.PROT_WRITE, func(data []uint64) error {
-		tag{w.proc, buf.ino}.fill(data, 0, int(w.page/8))
+		w.stamp(buf, data, 0)
 		return nil
 	})
+}
+
+// dirtyMost takes a buffer of size bytes, or of more than half of that, writes
+// all of it and gives it back. It returns how much it was. CMA begins each buffer
+// at a multiple of its own size, so that pages which the kernel took from an area
+// for itself cost more room than they fill.
+func (w *worker) dirtyMost(heap int, size uint64) (uint64, error) {
+	for _, eighths := range []uint64{8, 7, 6, 5} {
+		n := size / 8 * eighths
+		if err := w.dirty(heap, n); !errors.Is(err, unix.ENOMEM) {
+			return n, err
+		}
+	}
+	return 0, unix.ENOMEM
 }

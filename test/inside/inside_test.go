@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/dmaheap/dmaheap/dmaheap"
 	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/test/failnth"
 )
 
 // Files of the kernel that the tests use.
@@ -402,40 +402,17 @@ var settings = []struct{ file, value string }{
 // nthLimit bounds a walk: no call allocates memory so often.
 const nthLimit = 400
 
-// failNth calls fn while the n-th allocation that the kernel makes for it
-// fails, and tells whether it came to that.
-func failNth(n int, fn func() error) (failed bool, callErr, err error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	f, err := os.OpenFile("/proc/thread-self/fail-nth", os.O_RDWR, 0)
-	if err != nil {
-		return false, nil, err
-	}
-	defer f.Close()
-	// Raw calls on a file that is open: nothing else may come between.
-	fd := int(f.Fd())
-	if _, err := syscall.Pwrite(fd, []byte(strconv.Itoa(n)), 0); err != nil {
-		return false, nil, fmt.Errorf("fail-nth: %w", err)
-	}
-	callErr = fn()
-	var left [16]byte
-	k, err := syscall.Pread(fd, left[:], 0)
-	if err != nil {
-		return false, callErr, fmt.Errorf("fail-nth: %w", err)
-	}
-	if _, err := syscall.Pwrite(fd, []byte("0"), 0); err != nil {
-		return false, callErr, fmt.Errorf("fail-nth: %w", err)
-	}
-	return strings.TrimSpace(string(left[:k])) == "0", callErr, nil
-}
-
 // TestFailNth lets each allocation of memory fail in turn that the kernel makes
 // in a call on a heap or a buffer. The call may fail or not; afterwards all must
 // be as it was before.
 func TestFailNth(t *testing.T) {
 	names := heaps(t)
-	if _, err := os.Stat("/proc/self/fail-nth"); err != nil {
-		t.Skip("this kernel injects no faults:", err)
+	if w, err := failnth.New(); errors.Is(err, failnth.ErrUnsupported) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	} else {
+		w.Close()
 	}
 	for _, s := range settings {
 		if err := os.WriteFile(filepath.Join(debugDir, s.file), []byte(s.value), 0); err != nil {
@@ -503,29 +480,28 @@ func TestFailNth(t *testing.T) {
 				if err := call.fn(h, b); err != nil && !tolerated(name, err) {
 					t.Fatal(err)
 				}
-				n, refused := 1, 0
-				for ; ; n++ {
-					failed, callErr, err := failNth(n, func() error { return call.fn(h, b) })
-					if err != nil {
-						t.Fatal(err)
-					}
+				w, err := failnth.New() // of this thread; a subtest has its own
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer w.Close()
+				refused := 0
+				n, err := w.Walk(nthLimit, func() error { return call.fn(h, b) }, func(hit bool, callErr error) error {
 					if ours(name) {
 						settled(t, name, before)
 					}
-					if !failed {
-						if callErr != nil && !tolerated(name, callErr) {
-							t.Errorf("fails with no fault injected: %v", callErr)
-						}
-						break
-					}
-					if callErr != nil {
+					switch {
+					case hit && callErr != nil:
 						refused++
+					case !hit && callErr != nil && !tolerated(name, callErr):
+						return fmt.Errorf("fails with no fault injected: %w", callErr)
 					}
-					if n == nthLimit {
-						t.Fatalf("still allocates at the %dth time", n)
-					}
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
 				}
-				t.Logf("%d allocations failed in turn, %d of them made the call fail", n-1, refused)
+				t.Logf("%d allocations failed in turn, %d of them made the call fail", n, refused)
 				if call.name == "alloc" && refused == 0 {
 					t.Error("no fault had an effect: is it injected at all?")
 				}
