@@ -85,7 +85,17 @@ same() {
 }
 
 orig=
-source_of() { echo "${KERNEL_SRC:-$("$here/source.sh" ${orig:+--orig} "$1")}"; }
+source_of() {
+	if [ ! -r "$here/$1/series" ]; then
+		say "there is no series for $1; there are $(versions | paste -sd ' ')"
+		return 1
+	fi
+	if [ -n "${KERNEL_SRC:-}" ]; then
+		echo "$KERNEL_SRC"
+	else
+		"$here/source.sh" ${orig:+--orig} "$1"
+	fi
+}
 
 apply() {
 	local version source work patch out files=()

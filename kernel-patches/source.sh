@@ -30,8 +30,12 @@ case $version in
 6.1) suite=bookworm-security archive=debian-security ;;
 6.12) suite=bookworm-security archive=debian-security ;;
 7.3) suite=trixie-backports archive=debian ;;
-*)
+'')
 	say "usage: $0 [--orig] 5.10|6.1|6.12|7.3"
+	exit 2
+	;;
+*)
+	say "Debian has no linux-source of $version, only of 5.10, 6.1, 6.12 and 7.3; set KERNEL_SRC to a tree of it"
 	exit 2
 	;;
 esac

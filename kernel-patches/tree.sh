@@ -21,8 +21,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 say() { echo "tree: $*" >&2; }
 
 version=${1:-}
-if [ -z "$version" ] || [ ! -r "$here/$version/series" ]; then
-	say "usage: $0 VERSION [DIR], for a VERSION with a folder in kernel-patches/"
+if [ ! -r "$here/$version/series" ]; then
+	series=$(find "$here" -mindepth 2 -name series -printf '%h\n' | sed 's|.*/||' | sort -V | paste -sd ' ')
+	[ -z "$version" ] || say "there is no series for $version; for a kernel of that line, take the nearest older one, and set KERNEL_SRC"
+	say "usage: $0 VERSION [DIR], for a VERSION of $series"
 	exit 2
 fi
 dir=${2:-$(dirname "$here")/build/linux-$version}

@@ -228,7 +228,7 @@ patch_dir=${DMAHEAP_PATCHES:-$top/kernel-patches/$V}
 patches=()
 if [ "$patch_dir" != none ]; then
 	[ -d "$patch_dir" ] ||
-		fail 2 "no patches for $V: $patch_dir is no directory (DMAHEAP_PATCHES=none for a kernel without)"
+		fail 2 "no patches for $V: $patch_dir is no directory; docs/kernel.md tells how to make them, and DMAHEAP_PATCHES=none does without"
 	patch_dir=$(realpath "$patch_dir")
 	if [ -r "$patch_dir/series" ]; then
 		mapfile -t names < <(sed 's/#.*//;s/[[:space:]]*$//;/^$/d' "$patch_dir/series")
