@@ -130,12 +130,21 @@ func (l *linter) chunkSize() {
 	})
 }
 
+// restates reports whether one region is of a config and the other is the same in
+// its base tree, from which the config was imported: one mistake, and told once.
+func restates(a, b *Region) bool {
+	return a.FromConfig != b.FromConfig && a.Node == b.Node && a.Range == b.Range
+}
+
 // overlap reports each pair once, at the later of the two; a pair of which
 // heaps.yaml made one is reported there.
 func (l *linter) overlap() {
 	all := func(r *Region) []Range { return append([]Range{r.Range}, r.Extra...) }
 	for _, pair := range l.overlapping() {
 		a, b := &l.Regions[pair[0]], &l.Regions[pair[1]]
+		if restates(a, b) {
+			continue
+		}
 		if b.FromConfig != a.FromConfig && a.FromConfig {
 			a, b = b, a
 		}
@@ -595,6 +604,9 @@ func (l *linter) names() {
 				break
 			}
 			if first := seen[name]; first != nil && first != r {
+				if restates(first, r) {
+					break
+				}
 				fix := ""
 				if !first.FromConfig {
 					fix = "rename it, or switch off the other with " + switchOff(first)
@@ -608,9 +620,15 @@ func (l *linter) names() {
 	for i := range l.Regions {
 		a := &l.Regions[i]
 		for j := range l.Regions {
-			if b := &l.Regions[j]; a.FromConfig && !b.FromConfig && a.Node == b.Node {
-				l.report(a.Source.At("name"), "give the heap another name", "%s becomes the node %s, which the base tree has already: the two would merge", a.label(), b.Node)
+			b := &l.Regions[j]
+			if !a.FromConfig || b.FromConfig || a.Node != b.Node {
+				continue
 			}
+			fix := "give the heap another name"
+			if restates(a, b) {
+				fix = fmt.Sprintf("take that node out, since the overlay brings it: fdtput -r %s %s", l.treeFile(), b.Source.Path)
+			}
+			l.report(a.Source.At("name"), fix, "%s becomes the node %s, which the base tree has already: the two would merge", a.label(), b.Node)
 		}
 	}
 }

@@ -40,6 +40,8 @@ var violations = []struct {
 	{"two names", head + "- {name: v, kind: cma, size: 4MiB}\n- {name: v, kind: carveout, size: 4MiB}\n", nil, []string{"7:10 name-clash"}},
 	{"kernel's name", head + "- {name: system, kind: cma, size: 4MiB}\n", nil, []string{"6:10 name-clash"}},
 	{"node of the base", head + "- {name: v, kind: carveout, size: 4MiB, base: 0x5000_0000}\n", []*fdt.Node{node("v@50000000", "compatible", CompatCarveout, "reg", reg(0x50000000, 0x400000))},
+		[]string{"6:10 name-clash"}},
+	{"node of the base, of another size", head + "- {name: v, kind: carveout, size: 2MiB, base: 0x5000_0000}\n", []*fdt.Node{node("v@50000000", "compatible", CompatCarveout, "reg", reg(0x50000000, 0x400000))},
 		[]string{"6:10 name-clash", "6:10 name-clash", "6:47 region-overlap"}},
 	{"allocator in the name", head + "- {name: cma-video, kind: cma, size: 4MiB}\n", nil, []string{"6:10 name-allocator"}},
 	{"two defaults", head + "- {name: a, kind: cma, size: 4MiB, default: true}\n- {name: b, kind: cma, size: 4MiB, default: true}\n", nil, []string{"7:45 cma-default-twice"}},
