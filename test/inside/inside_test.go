@@ -29,6 +29,7 @@ const (
 	importFile = "/sys/kernel/debug/heap_importer/import"
 	leaksFile  = "/sys/kernel/debug/kmemleak"
 	debugDir   = "/sys/kernel/debug"
+	dmaDir     = "/sys/kernel/debug/dma-api"
 )
 
 var (
@@ -173,6 +174,73 @@ func tolerated(heap string, err error) bool {
 	return errors.Is(err, syscall.EMSGSIZE) && !ours(heap)
 }
 
+// checksDMA tells whether this kernel has DMA_API_DEBUG, which judges what the
+// heaps do with the DMA API for the importer's devices.
+func checksDMA() bool {
+	_, err := os.Stat(dmaDir)
+	return err == nil
+}
+
+// dmaFaults returns how many faults DMA_API_DEBUG has found, shown in the log or
+// not.
+func dmaFaults(t *testing.T) uint64 {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dmaDir, "error_count"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// showDMA says whether the log is to have the faults that DMA_API_DEBUG finds.
+// They stay hidden in the end: vgem, which the kernel's selftest imports with, does
+// not say how much it takes in one go.
+func showDMA(t *testing.T, show bool) {
+	t.Helper()
+	// The filter takes the name of a driver; one that no driver has hides all.
+	filter := "none_is_called_so"
+	if show {
+		filter = "\n"
+	}
+	for _, f := range []struct{ name, value string }{
+		{"driver_filter", filter},
+		{"all_errors", "1"}, // else only the first
+	} {
+		if err := os.WriteFile(filepath.Join(dmaDir, f.name), []byte(f.value), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// watchDMA has DMA_API_DEBUG, where this kernel has it, judge what is done to
+// heaps of the patches, or to mainline's own, until the end of the test. Of the
+// former it must find no fault. The latter ignore how much a device takes in one
+// go and in which direction it was mapped: that is kept out of the log, and
+// must be found where the importer has seen it, or the checker is blind.
+func watchDMA(t *testing.T, ofPatches bool) (seen func()) {
+	t.Helper()
+	if !checksDMA() {
+		return func() {}
+	}
+	showDMA(t, ofPatches)
+	before, must := dmaFaults(t), false
+	t.Cleanup(func() {
+		found := dmaFaults(t) - before
+		showDMA(t, false)
+		switch {
+		case ofPatches && found > 0:
+			t.Errorf("DMA_API_DEBUG found %d faults; the kernel log says which", found)
+		case must && found == 0:
+			t.Error("DMA_API_DEBUG found no fault where the importer did: it does not watch the importer's devices")
+		}
+	})
+	return func() { must = true }
+}
+
 func open(t *testing.T, heap string) *dmaheap.Heap {
 	t.Helper()
 	h, err := dmaheap.Open(heap)
@@ -199,6 +267,7 @@ func scarce(heap string, size uint64) bool {
 func TestImporter(t *testing.T) {
 	for _, name := range heaps(t) {
 		t.Run(name, func(t *testing.T) {
+			faulty := watchDMA(t, ours(name))
 			h := open(t, name)
 			for _, size := range sizes {
 				if ours(name) && size > number(t, name, "largest_free") {
@@ -217,7 +286,9 @@ func TestImporter(t *testing.T) {
 					if err == nil {
 						t.Errorf("import of %d bytes: a device took what it cannot reach", size)
 					}
-				case err != nil && !tolerated(name, err):
+				case tolerated(name, err):
+					faulty()
+				case err != nil:
 					t.Errorf("import of %d bytes: %v; the kernel log says which step", size, err)
 				}
 				b.Close()
@@ -256,6 +327,7 @@ func TestPlace(t *testing.T) {
 			continue
 		}
 		t.Run(want.Name, func(t *testing.T) {
+			watchDMA(t, ours(want.Name))
 			h := open(t, want.Name)
 			b, err := h.Alloc(sizes[len(sizes)-1])
 			if err != nil {
@@ -298,12 +370,38 @@ func TestPlace(t *testing.T) {
 // How many users each heap has at once, and what each of them does.
 const togetherUsers, togetherRounds = 4, 12
 
-// Users of each heap at once allocate, map, write, sync and import.
+// Users of all heaps at once allocate, map, write, sync and import. Where
+// DMA_API_DEBUG watches, mainline's heaps have their turn after the others, since
+// it does not tell whose faults it has found.
 func TestTogether(t *testing.T) {
+	names := heaps(t)
+	if !checksDMA() {
+		together(t, names)
+		return
+	}
+	var of, mainline []string
+	for _, name := range names {
+		if ours(name) {
+			of = append(of, name)
+		} else {
+			mainline = append(mainline, name)
+		}
+	}
+	t.Run("patches", func(t *testing.T) {
+		watchDMA(t, true)
+		together(t, of)
+	})
+	t.Run("mainline", func(t *testing.T) {
+		watchDMA(t, false)
+		together(t, mainline)
+	})
+}
+
+func together(t *testing.T, names []string) {
+	t.Helper()
 	var wg sync.WaitGroup
 	before := map[string]numbers{}
 	deviceOnly := map[string]bool{}
-	names := heaps(t)
 	for _, h := range promised(t) {
 		deviceOnly[h.Name] = h.Access == heapcfg.DeviceOnly
 	}
@@ -389,6 +487,57 @@ func consistsOf(b []byte, c byte) bool {
 	return true
 }
 
+// TestReserved looks at every page of ranges that the kernel must keep its hands
+// off. /proc/iomem shows only what was reserved at boot; this is the state of
+// the page itself.
+func TestReserved(t *testing.T) {
+	heaps(t)
+	if *reserved == "" {
+		t.Skip("no ranges are given")
+	}
+	f, err := os.Open("/proc/kpageflags")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	// include/uapi/linux/kernel-page-flags.h, and KPF_RESERVED of its
+	// neighbour in include/linux.
+	const noPage, reservedPage = 1 << 20, 1 << 32
+	page := uint64(os.Getpagesize())
+	for _, r := range strings.Split(*reserved, ",") {
+		var base, size uint64
+		if _, err := fmt.Sscanf(r, "%v+%v", &base, &size); err != nil {
+			t.Fatalf("%q: %v", r, err)
+		}
+		for at := base / page; at*page < base+size; at++ {
+			var entry [8]byte
+			if _, err := f.ReadAt(entry[:], int64(at*8)); err != nil {
+				t.Fatalf("page %#x: %v", at*page, err)
+			}
+			if flags := binary.NativeEndian.Uint64(entry[:]); flags&(noPage|reservedPage) == 0 {
+				t.Errorf("%s: the kernel uses the page at %#x, flags %#x", r, at*page, flags)
+				break
+			}
+		}
+	}
+}
+
+// TestDMADebug makes sure that DMA_API_DEBUG did not switch itself off, as it does
+// when it runs out of memory, before it had seen all of the above.
+func TestDMADebug(t *testing.T) {
+	heaps(t)
+	if !checksDMA() {
+		t.Skip("this kernel does not check the use of the DMA API")
+	}
+	data, err := os.ReadFile(filepath.Join(dmaDir, "disabled"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if off := strings.TrimSpace(string(data)); off != "N" {
+		t.Errorf("disabled is %s: the tests before this one were not watched to their end", off)
+	}
+}
+
 // settings make every allocation of the kernel one that can be made to fail.
 var settings = []struct{ file, value string }{
 	{"failslab/ignore-gfp-wait", "N"},
@@ -404,7 +553,8 @@ const nthLimit = 400
 
 // TestFailNth lets each allocation of memory fail in turn that the kernel makes
 // in a call on a heap or a buffer. The call may fail or not; afterwards all must
-// be as it was before.
+// be as it was before. It comes after all that DMA_API_DEBUG is to see, whose own
+// allocations fail as well.
 func TestFailNth(t *testing.T) {
 	names := heaps(t)
 	if w, err := failnth.New(); errors.Is(err, failnth.ErrUnsupported) {
@@ -413,6 +563,9 @@ func TestFailNth(t *testing.T) {
 		t.Fatal(err)
 	} else {
 		w.Close()
+	}
+	if checksDMA() {
+		showDMA(t, false)
 	}
 	for _, s := range settings {
 		if err := os.WriteFile(filepath.Join(debugDir, s.file), []byte(s.value), 0); err != nil {
@@ -506,41 +659,6 @@ func TestFailNth(t *testing.T) {
 					t.Error("no fault had an effect: is it injected at all?")
 				}
 			})
-		}
-	}
-}
-
-// TestReserved looks at every page of ranges that the kernel must keep its hands
-// off. /proc/iomem shows only what was reserved at boot; this is the state of
-// the page itself.
-func TestReserved(t *testing.T) {
-	heaps(t)
-	if *reserved == "" {
-		t.Skip("no ranges are given")
-	}
-	f, err := os.Open("/proc/kpageflags")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	// include/uapi/linux/kernel-page-flags.h, and KPF_RESERVED of its
-	// neighbour in include/linux.
-	const noPage, reservedPage = 1 << 20, 1 << 32
-	page := uint64(os.Getpagesize())
-	for _, r := range strings.Split(*reserved, ",") {
-		var base, size uint64
-		if _, err := fmt.Sscanf(r, "%v+%v", &base, &size); err != nil {
-			t.Fatalf("%q: %v", r, err)
-		}
-		for at := base / page; at*page < base+size; at++ {
-			var entry [8]byte
-			if _, err := f.ReadAt(entry[:], int64(at*8)); err != nil {
-				t.Fatalf("page %#x: %v", at*page, err)
-			}
-			if flags := binary.NativeEndian.Uint64(entry[:]); flags&(noPage|reservedPage) == 0 {
-				t.Errorf("%s: the kernel uses the page at %#x, flags %#x", r, at*page, flags)
-				break
-			}
 		}
 	}
 }

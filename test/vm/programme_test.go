@@ -246,13 +246,11 @@ func TestBuild(t *testing.T) {
 func TestProgramme(t *testing.T) {
 	b, ctx := bench.SetupAny(t)
 	if !b.Debug {
-		boot(ctx, t, b, "", 10*time.Minute).judge(t, "TestFailNth", "TestLeaks", "TestReserved")
+		boot(ctx, t, b, "", 10*time.Minute).judge(t, "TestDMADebug", "TestFailNth", "TestLeaks", "TestReserved")
 		return
 	}
-	// The log is long, so all of it goes to the console at once. vgem does
-	// not say what it takes in one go, which DMA_API_DEBUG reports for every
-	// contiguous buffer.
-	p := boot(ctx, t, b, "ignore_loglevel dma_debug_driver=heap_importer", 25*time.Minute)
+	// The log is long, so all of it goes to the console at once.
+	p := boot(ctx, t, b, "ignore_loglevel", 25*time.Minute)
 	if !strings.Contains(p.result.Console, "KernelAddressSanitizer initialized") {
 		t.Error("this kernel has no KASAN: the test looked at the wrong one")
 	}
