@@ -69,6 +69,7 @@ DEBUG_KERNEL ?= 6.12
 .PHONY: test
 test: check corpus short-fuzz ## all tests: make check, then those in virtual machines on all kernels
 	@test/setup.sh boot kernel labs
+	@kernel-patches/check.sh style
 	@MAKEFLAGS= go run ./test/kernels $(DEBUG_KERNEL)-debug $(KERNELS)
 
 .PHONY: short-fuzz

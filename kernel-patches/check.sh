@@ -6,6 +6,7 @@
 # usage: kernel-patches/check.sh same
 #        kernel-patches/check.sh apply [--orig] [VERSION]...
 #        kernel-patches/check.sh bisect [VERSION]...
+#        kernel-patches/check.sh style [VERSION]...
 #
 #   same    every file that the patches add is the same in all series that have
 #           it, and every patch is listed, signed off, and says where upstream is
@@ -13,7 +14,9 @@
 #           git am, to Debian's source of its kernel, or to KERNEL_SRC; with
 #           --orig to the upstream source that Debian's was made from
 #   bisect  what the patches touch builds for arm64 after each of them, with
-#           W=1 and without a warning
+#           W=1 and without a warning, and sparse is silent about the last
+#   style   checkpatch --strict of 7.3 has nothing to say but what excused(),
+#           below, names with its reason; without a version, of all series
 #
 # exit: 0 all is well, 1 it is not, 2 usage, 3 no kernel source
 set -euo pipefail
@@ -142,9 +145,21 @@ bisect_step() (
 		"${made[@]}" prepare && "${made[@]}" W=1 drivers/dma-buf/ mm/cma.o
 )
 
+# What the patches touch once more, by sparse; also in the tree of bisect().
+sparse() {
+	if ! make -C "$work/src" "O=$work/obj" ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- \
+		"-j$(nproc)" -s C=2 drivers/dma-buf/ >"$work/log" 2>&1; then
+		complain "$1: sparse:"
+		tail -n 20 "$work/log" >&2
+	fi
+	if grep -E "($2):.*(warning|error):" "$work/log" >&2; then
+		complain "$1: sparse"
+	fi
+}
+
 bisect() {
 	local version source work patch file files=() ours
-	"$(dirname "$here")/test/setup.sh" kernel
+	"$(dirname "$here")/test/setup.sh" kernel sparse
 	for version in "$@"; do
 		source=$(source_of "$version") || exit 3
 		mapfile -t files < <(patches "$version" | sed "s|^|$here/$version/|")
@@ -169,8 +184,42 @@ bisect() {
 				complain "$version: after $(basename "$patch")"
 			fi
 		done
+		sparse "$version" "$ours"
 		rm -rf "$work"
 		say "$version: ${#files[@]} patches built on $(basename "$source")"
+	done
+}
+
+# What is meant so: the file and the type of the message.
+excused='
+# One text serves all kernels from 4.19 on. Comparisons of versions look to
+# checkpatch as if their constant stood on the wrong side.
+heap-compat\.h:.*:(LINUX_VERSION_CODE|CONSTANT_COMPARISON)
+heap-test\.h:.*:(LINUX_VERSION_CODE|CONSTANT_COMPARISON)
+heaps/.*:ALLOC_WITH_SIZEOF
+dma-heap\.c:.*:ALLOC_WITH_SIZEOF
+# 5.10 does not take a const kobj_type.
+heap-numbers\.c:.*:CONST_STRUCT
+# It is a name.
+heap-numbers\.c:.*:MACRO_ARG_REUSE
+# 4.19 has no XArray.
+drivers/dma-buf/dma-heap\.c:.*:DEPRECATED_API
+# The files have no maintainer in the kernel yet.
+FILE_PATH_CHANGES
+'
+
+style() {
+	local tree version out files=()
+	tree=$("$here/source.sh" 7.3) || exit 3
+	for version in "$@"; do
+		mapfile -t files < <(patches "$version" | sed "s|^|$here/$version/|")
+		out=$(perl "$tree/scripts/checkpatch.pl" --no-tree --strict --terse --showfile --show-types "${files[@]}") || true
+		# It counts where it finds something, and each series adds files.
+		grep -q '^total: ' <<<"$out" || complain "$version: checkpatch did not run: $out"
+		out=$(grep -vE -e '^total: |^$' -f <(sed '/^#/d; /^$/d' <<<"$excused") <<<"$out" || true)
+		[ -z "$out" ] || complain "$version: checkpatch:
+$out"
+		say "${#files[@]} patches of $version read by checkpatch"
 	done
 }
 
@@ -180,14 +229,16 @@ if [ "$verb" = apply ] && [ "${1:-}" = --orig ]; then
 	orig=yes
 	shift
 fi
-# Without a version, those that source.sh knows.
-[ $# -gt 0 ] || mapfile -t all < <(versions | grep -xE '5\.10|6\.1|6\.12|7\.3')
+# Without a version, those that source.sh knows, or all where no source is needed.
+mapfile -t all < <(versions | grep -xE '5\.10|6\.1|6\.12|7\.3')
+[ "$verb" != style ] || mapfile -t all < <(versions)
 case $verb in
 same) same ;;
 apply) apply "${@:-${all[@]}}" ;;
 bisect) bisect "${@:-${all[@]}}" ;;
+style) style "${@:-${all[@]}}" ;;
 *)
-	say "usage: $0 same | apply [--orig] [VERSION]... | bisect [VERSION]..."
+	say "usage: $0 same | apply [--orig] [VERSION]... | bisect [VERSION]... | style [VERSION]..."
 	exit 2
 	;;
 esac

@@ -4,10 +4,11 @@
 # setup.sh - install the Debian packages a make target needs, and only those
 # that are missing.
 #
-# usage: test/setup.sh [--arch ARCH] [boot] [kernel] [check] [corpus] [labs]
+# usage: test/setup.sh [--arch ARCH] [boot] [kernel] [sparse] [check] [corpus] [labs]
 #
 #   boot    read device trees and start virtual machines of ARCH, arm64 by default
 #   kernel  build its kernel; the source package only for the default line
+#   sparse  have it read by sparse
 #   check   what `make check` runs beside Go
 #   corpus  build the device trees of a kernel's boards
 #   labs    what the examples for test labs are run with
@@ -82,6 +83,7 @@ for group in "$@"; do
 			need_file "/usr/src/linux-source-$line.tar.xz" "linux-source-$line"
 		fi
 		;;
+	sparse) need_command sparse sparse ;;
 	check)
 		need_command shellcheck shellcheck
 		need_command systemd-analyze systemd
@@ -117,7 +119,7 @@ for group in "$@"; do
 		need_command flock util-linux
 		;;
 	*)
-		echo "setup: unknown group '$group' (boot, kernel, check or corpus)" >&2
+		echo "setup: unknown group '$group' (boot, kernel, sparse, check, corpus or labs)" >&2
 		exit 2
 		;;
 	esac
