@@ -92,6 +92,15 @@ func SkipIfAsked(t *testing.T) {
 func OnlyDefaultLine(t *testing.T) {
 	t.Helper()
 	SkipIfAsked(t)
+	if usual, is := DefaultLine(t); !is {
+		t.Skipf("is tested on kernel %s alone", usual)
+	}
+}
+
+// DefaultLine returns the line of kernels that is built without being asked for,
+// and whether it is the one under test.
+func DefaultLine(t *testing.T) (usual string, is bool) {
+	t.Helper()
 	r, err := rig.New(os.Stderr)
 	if err != nil {
 		t.Fatal(err)
@@ -100,13 +109,10 @@ func OnlyDefaultLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	usual, err := r.DefaultLine(context.Background())
-	if err != nil {
+	if usual, err = r.DefaultLine(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if line != usual || os.Getenv("KERNEL_SRC") != "" {
-		t.Skipf("is tested on kernel %s alone", usual)
-	}
+	return usual, line == usual && os.Getenv("KERNEL_SRC") == ""
 }
 
 // Lacking ends a test that lacks something: as failed where that is required,
