@@ -38,6 +38,18 @@ func (l *linter) each(f func(i int, r *Region)) {
 	}
 }
 
+// regionStatus is about regions that are off, which no other rule looks at.
+func (l *linter) regionStatus() {
+	for i := range l.Regions {
+		r := &l.Regions[i]
+		for _, d := range r.Defects {
+			if d.Rule == l.rule.ID {
+				l.report(r.Source.Place, "", "%s: %s", r.label(), d.Fact)
+			}
+		}
+	}
+}
+
 // label is what the region is called in a message.
 func (r *Region) label() string {
 	if r.FromConfig {

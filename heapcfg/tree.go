@@ -254,9 +254,25 @@ func isMemory(n *fdt.Node) bool {
 	return len(dt) > 0 && dt[0] == "memory" && enabled(n)
 }
 
+// enabled tells whether the kernel takes a node for one that is in use. Whatever
+// its status is but these two words, empty or noise, switches it off
+// (drivers/of/fdt.c, of_fdt_device_is_available).
 func enabled(n *fdt.Node) bool {
-	s := n.Strings("status")
-	return len(s) == 0 || s[0] == "okay" || s[0] == "ok"
+	s, given := status(n)
+	return !given || s == "okay" || s == "ok"
+}
+
+// status returns a node's status, up to the zero byte that ends it.
+func status(n *fdt.Node) (s string, given bool) {
+	v, given := n.Prop("status")
+	s, _, _ = strings.Cut(string(v), "\x00")
+	return s, given
+}
+
+// knownStatus tells whether a node that is off is so by a word that says it
+// (Devicetree Specification 2.3.4).
+func knownStatus(s string) bool {
+	return s == "okay" || s == "ok" || s == "disabled" || s == "reserved" || s == "fail" || strings.HasPrefix(s, "fail-")
 }
 
 // numProp reads a property of one or two cells, as chosen has them.
@@ -312,6 +328,9 @@ func (l *Layout) region(name string, n *fdt.Node) Region {
 	}
 	defect := func(rule, format string, args ...any) {
 		r.Defects = append(r.Defects, Defect{Rule: rule, Fact: fmt.Sprintf(format, args...)})
+	}
+	if s, given := status(n); given && !knownStatus(s) {
+		defect("region-status", "its status is %q, which the kernel takes for \"disabled\"", s)
 	}
 	has := func(compat string) bool { return slices.Contains(r.Compatible, compat) }
 	switch {

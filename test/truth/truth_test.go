@@ -225,6 +225,10 @@ var layouts = []layout{
 	{name: "default that is none", nodes: []*fdt.Node{node("a@50000000", "compatible", heapcfg.CompatPool, "no-map", nil, "linux,cma-default", nil, "reg", reg(0x50000000, 4*mib))},
 		rules: []string{"warning cma-default-ignored"}, missing: []string{"a@50000000"},
 		says: []string{`Reserved memory: created DMA memory pool at 0x0*50000000`, `cma: Reserved 16 MiB at`}},
+	{name: "status misspelt", nodes: []*fdt.Node{
+		pool("a@50000000", "reg", reg(0x50000000, 32*mib), "status", "enabled"),
+		carve("b@54000000", "reg", reg(0x54000000, 16*mib), "status", []byte{0x55, 0x97, 0xa6, 0x78, 0x30})},
+		rules: []string{"warning region-status"}, missing: []string{"a@50000000", "b@54000000"}, silent: []string{`a@50000000|b@54000000`}},
 	{name: "disabled", nodes: []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 32*mib), "status", "disabled")},
 		missing: []string{"a@50000000"}, silent: []string{`a@50000000`}},
 	{name: "no-map holes", nodes: holes(70), rules: []string{"error no-map-holes"}, dies: true,
