@@ -297,6 +297,87 @@ func TestImporter(t *testing.T) {
 	}
 }
 
+// TestMapping maps buffers as programs do. Touching a mapping takes no page
+// faults, not even the first write to a page, and one that was made for reading
+// can be made writable. What a buffer held that was mapped is gone in the next.
+func TestMapping(t *testing.T) {
+	const size = 64 << 10 // what system-contig can always give
+	for _, name := range heaps(t) {
+		if !ours(name) {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			h := open(t, name)
+			alloc := func() *dmaheap.Buffer {
+				b, err := h.Alloc(size)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { b.Close() })
+				return b
+			}
+			mmap := func(b *dmaheap.Buffer, prot int) []byte {
+				data, err := syscall.Mmap(int(b.FD()), 0, size, prot, syscall.MAP_SHARED)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return data
+			}
+			b := alloc()
+			if err := b.Begin(dmaheap.ReadWrite); errors.Is(err, syscall.EINVAL) {
+				return // the CPU is kept out
+			}
+			data := mmap(b, syscall.PROT_READ|syscall.PROT_WRITE)
+			before := minorFaults(t)
+			for at := 0; at < size; at += os.Getpagesize() {
+				data[at] = 0x5a
+			}
+			// The runtime may have faults of its own meanwhile.
+			if n := minorFaults(t) - before; n > int64(size/os.Getpagesize()/4) {
+				t.Errorf("%d page faults in %d pages", n, size/os.Getpagesize())
+			}
+			if err := syscall.Munmap(data); err != nil {
+				t.Fatal(err)
+			}
+			b.Close()
+
+			b = alloc()
+			data = mmap(b, syscall.PROT_READ)
+			for at := 0; at < size; at += os.Getpagesize() {
+				if data[at] != 0 {
+					t.Fatalf("a new buffer holds %#x at %d", data[at], at)
+				}
+			}
+			if err := syscall.Mprotect(data, syscall.PROT_READ|syscall.PROT_WRITE); err != nil {
+				t.Fatal(err)
+			}
+			for at := 0; at < size; at += os.Getpagesize() {
+				data[at] = 0xa5
+			}
+			again := mmap(b, syscall.PROT_READ)
+			for at := 0; at < size; at += os.Getpagesize() {
+				if again[at] != 0xa5 {
+					t.Fatalf("a second mapping has %#x at %d, want what was written", again[at], at)
+				}
+			}
+			for _, m := range [][]byte{data, again} {
+				if err := syscall.Munmap(m); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func minorFaults(t *testing.T) int64 {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return int64(u.Minflt)
+}
+
 // promised returns the heaps of the lock file, if one is given.
 func promised(t *testing.T) []heapcfg.Expected {
 	t.Helper()
