@@ -142,7 +142,7 @@ fuzz: ## run every fuzz target for FUZZTIME
 # Only the default kernel's figures are those of the documentation.
 .PHONY: bench
 bench: ## measure the heaps side by side and renew docs/performance.md (BENCH=-quick)
-	@test/setup.sh boot kernel
+	@test/setup.sh boot kernel corpus
 	@MAKEFLAGS= go run ./test/perf $(BENCH) $(if $(V)$(KERNEL_SRC)$(BENCH),,-docs docs)
 
 .PHONY: kernel

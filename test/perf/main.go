@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -39,19 +40,25 @@ func main() {
 const memMiB = 2048
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	var dir, docs, image string
+	var dir, docs, image, only string
 	var quick bool
 	fs := flag.NewFlagSet("perf", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	fs.StringVar(&dir, "o", "build/bench", "`directory` for console and figures")
 	fs.StringVar(&docs, "docs", "", "`directory` in which to renew performance.md and performance.svg")
 	fs.StringVar(&image, "image", "", "`kernel` to boot instead of building one; it needs every heap of heaps.yaml and the page pool")
+	fs.StringVar(&only, "only", "", "run the commands of the guest that match this `pattern`, to look into one; not for -docs")
 	fs.BoolVar(&quick, "quick", false, "a tenth of the rounds: to see that it works, not to quote")
 	if err := fs.Parse(args); err != nil {
 		return 2
 	}
 	if fs.NArg() > 0 {
 		fmt.Fprintf(stderr, "perf: unexpected argument %q\n", fs.Arg(0))
+		return 2
+	}
+	pattern, err := regexp.Compile(only)
+	if err != nil || only != "" && docs != "" {
+		fmt.Fprintf(stderr, "perf: -only %s: not a pattern, or -docs is there too\n", only)
 		return 2
 	}
 	r, err := rig.New(stderr)
@@ -63,10 +70,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "perf: %v\n", err)
 		return 2
 	}
-	f, err := measure(ctx, r, dir, image, quick, stderr)
+	f, err := measure(ctx, r, dir, image, pattern, quick, stderr)
 	if err != nil {
 		fmt.Fprintf(stderr, "perf: %v\n", err)
 		return 3
+	}
+	// Once the machine is off, as it would take the processor from them.
+	if only == "" {
+		if f.tools, err = measureTools(ctx, r); err != nil {
+			fmt.Fprintf(stderr, "perf: %v\n", err)
+			return 3
+		}
 	}
 	text := f.markdown()
 	fmt.Fprint(stdout, text)
@@ -109,7 +123,7 @@ const (
 )
 
 // commands is what the guest runs, with the real names of the heaps.
-func commands(name map[string]string, quick bool) [][]string {
+func commands(name map[string]string, lent heapcfg.Range, quick bool) [][]string {
 	times := func(n int) string {
 		if quick {
 			n = max(10, n/10)
@@ -133,19 +147,22 @@ func commands(name map[string]string, quick bool) [][]string {
 	all = append(all, chunks)
 	perf := func(what string, argv ...string) { all = append(all, append([]string{"/bin/perf", what}, argv...)) }
 	bytes := func(n uint64) string { return fmt.Sprint(n) }
-	perf("populate", "-size", bytes(64*mib), "-count", times(30))
+	perf("clear", "-size", bytes(64*mib), "-count", times(30), "-heap", name[tight])
 	perf("cycle", "-count", times(200), "-size", bytes(64*mib), "-heap", name[cma], "-heap", name[system], "-heap", name[tight])
 	perf("map", "-count", times(10), "-size", bytes(512*mib), "-heap", name[cma], "-heap", name[big])
+	area := fmt.Sprintf("%#x+%#x", uint64(lent.Base), lent.Size)
 	perf("churn", "-count", times(100000), "-heap", name[tight])
+	perf("churn", "-count", times(5000), "-heap", name[cma], "-area", area)
 	perf("cycle", "-count", times(5000), "-size", bytes(4*kib), "-size", bytes(mib), "-size", bytes(8*mib), "-size", bytes(32*mib),
 		"-heap", name[cma], "-heap", name[system], "-heap", name[big])
-	perf("pressure", "-count", times(100), "-size", bytes(mib), "-size", bytes(8*mib), "-heap", name[cma], "-heap", name[system], "-heap", name[big])
 	perf("pool", "-count", times(300), "-size", bytes(4*kib), "-size", bytes(mib), "-size", bytes(8*mib), "-heap", name[system])
+	// Last, as the machine is not what it was after it.
+	perf("pressure", "-count", times(100), "-area", area, "-size", bytes(mib), "-size", bytes(8*mib), "-heap", name[cma], "-heap", name[system], "-heap", name[big])
 	return all
 }
 
 // measure boots the machine and returns what came out of it.
-func measure(ctx context.Context, r *rig.Rig, dir, image string, quick bool, progress io.Writer) (*figures, error) {
+func measure(ctx context.Context, r *rig.Rig, dir, image string, only *regexp.Regexp, quick bool, progress io.Writer) (*figures, error) {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -184,8 +201,13 @@ func measure(ctx context.Context, r *rig.Rig, dir, image string, quick bool, pro
 		return nil, err
 	}
 	name := map[string]string{}
+	var lent heapcfg.Range
 	for _, h := range lock.Heaps {
-		name[strings.SplitN(h.Name, "@", 2)[0]] = h.Name
+		short, _, _ := strings.Cut(h.Name, "@")
+		name[short] = h.Name
+		if short == cma {
+			lent = h.Range
+		}
 	}
 	for _, h := range []string{cma, system, big, tight, tiles} {
 		if name[h] == "" {
@@ -193,8 +215,11 @@ func measure(ctx context.Context, r *rig.Rig, dir, image string, quick bool, pro
 		}
 	}
 	if image == "" {
-		pool := filepath.Join(r.Root, "kernel-patches", "configs", "page-pool.config")
-		if image, err = r.Image(ctx, rig.Kernel{Fragments: []string{p.Config, pool}}); err != nil {
+		// The page pool, and the importer that measures clear_page.
+		configs := filepath.Join(r.Root, "kernel-patches", "configs")
+		fragments := []string{p.Config, filepath.Join(configs, "page-pool.config"), filepath.Join(configs, "test.config"),
+			filepath.Join(r.Root, "test", "perf", "kernel.config")}
+		if image, err = r.Image(ctx, rig.Kernel{Fragments: fragments}); err != nil {
 			return nil, err
 		}
 	}
@@ -215,7 +240,13 @@ func measure(ctx context.Context, r *rig.Rig, dir, image string, quick bool, pro
 		files = append(files, f)
 	}
 	initrd := in("initramfs.cpio")
-	if err := r.Initramfs(ctx, initrd, initramfs.Plan{Run: commands(name, quick), KeepGoing: true}, files...); err != nil {
+	plan := initramfs.Plan{KeepGoing: true}
+	for _, argv := range commands(name, lent, quick) {
+		if only.MatchString(strings.Join(argv, " ")) {
+			plan.Run = append(plan.Run, argv)
+		}
+	}
+	if err := r.Initramfs(ctx, initrd, plan, files...); err != nil {
 		return nil, err
 	}
 	fmt.Fprintf(progress, "perf: booting; with all rounds this takes about a quarter of an hour\n")

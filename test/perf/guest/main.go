@@ -6,7 +6,7 @@
 // cases that need a whole heap, a full machine or a long time. Each line it
 // prints that begins with "PERF " is one result as JSON.
 //
-//	guest CASE [-heap NAME]... [-size BYTES]... [-count N] [-seed N]
+//	guest CASE [-heap NAME]... [-size BYTES]... [-count N] [-seed N] [-area BASE+SIZE]
 package main
 
 import (
@@ -43,6 +43,7 @@ type options struct {
 	sizes []uint64
 	count int
 	seed  int64
+	area  area
 }
 
 // A list collects the values of a flag that may be repeated.
@@ -65,6 +66,7 @@ func main() {
 		return err
 	}}, "size", "size of the buffers in bytes")
 	fs.IntVar(&o.count, "count", 10, "how often")
+	fs.Var(list{o.area.set}, "area", "`BASE+SIZE` of the CMA area")
 	fs.Int64Var(&o.seed, "seed", 1, "seed of what is random")
 	_ = fs.Parse(os.Args[2:]) // ends the program on an error
 	run, ok := map[string]func(options) error{
@@ -72,7 +74,7 @@ func main() {
 		"map":      mapWhole,
 		"churn":    churn,
 		"pressure": pressure,
-		"populate": populate,
+		"clear":    clearPages,
 		"pool":     pool,
 		"pool-limit": func(o options) error {
 			return os.WriteFile(poolLimit, []byte(strconv.Itoa(o.count)), 0)
@@ -168,13 +170,17 @@ func pool(o options) error {
 					time.Sleep(50 * time.Millisecond)
 				}
 				for range max(1, o.count/10) {
+					// Time to clean what was freed, as a video stream leaves it;
+					// and a page, to wake the processor up.
+					time.Sleep(time.Duration(size/(1<<20)) * 2 * time.Millisecond)
+					if _, err := once(uint64(os.Getpagesize())); err != nil {
+						return err
+					}
 					t, err := once(size)
 					if err != nil {
 						return err
 					}
 					*p.times = append(*p.times, t)
-					// Time to clean what was freed, as a video stream leaves it.
-					time.Sleep(time.Duration(size/(1<<20)) * 2 * time.Millisecond)
 				}
 			}
 		}
@@ -277,32 +283,51 @@ func minorFaults() int64 {
 	return int64(u.Minflt)
 }
 
-// populate has the kernel map as much anonymous memory in one call, which
-// clears each page with clear_page and does little else. It is the rate to
-// hold the zeroing of a heap against.
-func populate(o options) error {
-	for _, size := range o.sizes {
-		var times []time.Duration
-		for range o.count {
-			start := time.Now()
-			data, err := syscall.Mmap(-1, 0, int(size), syscall.PROT_READ|syscall.PROT_WRITE,
-				syscall.MAP_PRIVATE|syscall.MAP_ANONYMOUS|syscall.MAP_POPULATE)
-			if err != nil {
-				return err
+// The test importer zeroes the buffer whose fd is written to the first file
+// with the kernel's clear_page, and tells in the second how long it took.
+const (
+	clearFile   = "/sys/kernel/debug/heap_importer/clear"
+	clearNsFile = "/sys/kernel/debug/heap_importer/clear_ns"
+)
+
+// clearPages measures the kernel's clear_page on the memory of a buffer: the
+// rate to hold the zeroing of the heap against, which zeroes the same memory.
+func clearPages(o options) error {
+	heaps, err := open(o.heaps)
+	if err != nil {
+		return err
+	}
+	for _, h := range heaps {
+		for _, size := range o.sizes {
+			var times []time.Duration
+			for range o.count {
+				b, err := h.Alloc(size)
+				if err != nil {
+					return err
+				}
+				if err := os.WriteFile(clearFile, []byte(strconv.Itoa(int(b.FD()))), 0); err != nil {
+					return err
+				}
+				ns, err := readNumber(clearNsFile)
+				if err != nil {
+					return err
+				}
+				times = append(times, time.Duration(ns))
+				b.Close()
 			}
-			times = append(times, time.Since(start))
-			if err := syscall.Munmap(data); err != nil {
-				return err
-			}
+			report(timed("clear", h.Name(), size, times))
 		}
-		report(timed("populate", "", size, times))
 	}
 	return nil
 }
 
 // number reads one of the heap's numbers in sysfs.
 func number(heap, name string) (uint64, error) {
-	data, err := os.ReadFile("/sys/kernel/dma_heap/" + heap + "/" + name)
+	return readNumber("/sys/kernel/dma_heap/" + heap + "/" + name)
+}
+
+func readNumber(file string) (uint64, error) {
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return 0, err
 	}
@@ -310,8 +335,8 @@ func number(heap, name string) (uint64, error) {
 }
 
 // churn allocates and frees buffers of random sizes, up to an eighth of the
-// heap, about as many as fit, and does the same with a model of a best-fit
-// allocator that needs no time to clean. It then frees all of them and looks
+// heap or the area, about as many as fit, and does the same with a model of a
+// best-fit allocator that needs no time to clean. It then frees all of them and looks
 // whether the heap is in one piece again.
 func churn(o options) error {
 	for _, name := range o.heaps {
@@ -319,9 +344,11 @@ func churn(o options) error {
 		if err != nil {
 			return err
 		}
-		size, err := number(name, "size")
-		if err != nil {
-			return err
+		size := o.area.size
+		if size == 0 {
+			if size, err = number(name, "size"); err != nil {
+				return err
+			}
 		}
 		page := uint64(os.Getpagesize())
 		pages := size / page
@@ -381,122 +408,124 @@ func churn(o options) error {
 				p.buffer.Close()
 			}
 		}
-		largest, err := number(name, "largest_free")
-		if err != nil {
-			return err
-		}
-		used, err := number(name, "used")
-		if err != nil {
-			return err
-		}
 		r := timed("churn", name, size, times)
 		r.Count = o.count
 		r.Values = map[string]float64{
 			"allocated": float64(got), "refused": float64(failed),
 			"model_allocated": float64(modelGot), "model_refused": float64(modelFailed),
-			"beaten": float64(beaten), "largest_free": float64(largest), "used": float64(used),
+			"beaten": float64(beaten),
+		}
+		for _, n := range []string{"largest_free", "used"} {
+			// Mainline's heaps have no numbers.
+			v, err := number(name, n)
+			if err == nil {
+				r.Values[n] = float64(v)
+			} else if !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
 		}
 		report(r)
 	}
 	return nil
 }
 
+// pressureHeld is how much the buffers of all heaps together may hold before
+// they are given back.
+const pressureHeld = 192 << 20
+
+func closeAll(buffers []*dmaheap.Buffer) {
+	for _, b := range buffers {
+		b.Close()
+	}
+}
+
 // pressure allocates while the machine is full: first with memory that is
-// there to be moved away, in which the kernel lends out its CMA areas, then
-// with pages of it pinned, as device I/O pins them. Value "given" is the share
-// of the allocations that succeeded.
+// there to be moved away, in which the kernel lends out its CMA area, then with
+// pages of it pinned, as device I/O pins them. Value "given" is the share of
+// the allocations that succeeded, "lent" that of the area which was in use
+// when they were made, and "moved" how many pages the kernel moved for one.
 func pressure(o options) error {
 	heaps, err := open(o.heaps)
 	if err != nil {
 		return err
 	}
-	measure := func(name string) error {
+	var f *filler
+	measure := func(name string, rounds int) error {
 		for _, size := range o.sizes {
 			times := make([][]time.Duration, len(heaps))
 			given := make([]int, len(heaps))
-			for n := range o.count {
+			moved := make([]int, len(heaps))
+			var held []*dmaheap.Buffer
+			lent := 0.0
+			for n := range rounds {
+				// Memory that a buffer gives back would serve the next one, and
+				// nothing would have to be moved.
+				if uint64(len(held))*size >= pressureHeld {
+					closeAll(held)
+					held = held[:0]
+				}
+				if f != nil {
+					free, err := f.fill()
+					if err != nil {
+						return err
+					}
+					lent += 1 - float64(free)/float64(o.area.size)
+					if name == "pinned" {
+						if err := f.pin(); err != nil {
+							return err
+						}
+					}
+				}
 				for i := range heaps {
 					k := (n + i) % len(heaps)
+					if _, err := f.moved(); err != nil {
+						return err
+					}
+					if b, err := heaps[k].Alloc(uint64(os.Getpagesize())); err == nil {
+						b.Close() // now that is warm
+					}
 					start := time.Now()
 					b, err := heaps[k].Alloc(size)
 					times[k] = append(times[k], time.Since(start))
+					pages, errMoved := f.moved()
+					if errMoved != nil {
+						return errMoved
+					}
+					moved[k] += pages
 					switch {
 					case err == nil:
 						given[k]++
-						b.Close()
+						held = append(held, b)
 					case !errors.Is(err, dmaheap.ErrNoMemory):
 						return err
 					}
 				}
 			}
+			closeAll(held)
 			for k, h := range heaps {
 				r := timed(name, h.Name(), size, times[k])
-				r.Values = map[string]float64{"given": float64(given[k]) / float64(o.count)}
+				r.Values = map[string]float64{"given": float64(given[k]) / float64(rounds)}
+				if f != nil {
+					r.Values["lent"] = lent / float64(rounds)
+					r.Values["moved"] = float64(moved[k]) / float64(rounds)
+				}
 				report(r)
 			}
 		}
 		return nil
 	}
-	if err := measure("idle"); err != nil {
+	if err := measure("idle", o.count); err != nil {
 		return err
 	}
-	filled, err := fill()
-	if err != nil {
+	if f, err = newFiller(o.area); err != nil {
 		return err
 	}
-	if err := measure("full"); err != nil {
+	if err := measure("full", max(1, o.count/2)); err != nil {
 		return err
 	}
-	pinned, err := pin(filled)
-	if err != nil {
+	if err := measure("pinned", max(1, o.count/5)); err != nil {
 		return err
 	}
-	fmt.Printf("%d MiB filled, %d pages pinned\n", len(filled)>>20, pinned)
-	return measure("pinned")
-}
-
-// fill maps and writes anonymous memory until little is left, and returns it.
-func fill() ([]byte, error) {
-	data, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return nil, err
-	}
-	var available int
-	for _, line := range strings.Split(string(data), "\n") {
-		if n, err := fmt.Sscanf(line, "MemAvailable: %d kB", &available); n == 1 && err == nil {
-			break
-		}
-	}
-	// What is left must do for the heap that allocates from all of RAM.
-	size := available<<10 - 160<<20
-	if size <= 0 {
-		return nil, fmt.Errorf("only %d KiB are available", available)
-	}
-	return syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE,
-		syscall.MAP_PRIVATE|syscall.MAP_ANONYMOUS|syscall.MAP_POPULATE)
-}
-
-// pin puts pages of the memory into pipes without copying them: a page that a
-// pipe refers to cannot be moved, and there is one in each 2 MiB.
-func pin(data []byte) (int, error) {
-	page := os.Getpagesize()
-	pinned := 0
-	var ends [2]int
-	room := 0
-	for at := 0; at < len(data); at += 2 << 20 {
-		if room == 0 {
-			if err := syscall.Pipe(ends[:]); err != nil {
-				return pinned, err
-			}
-			room = 16 // slots of a pipe, PIPE_DEF_BUFFERS
-		}
-		v := syscall.Iovec{Base: &data[at]}
-		v.SetLen(page)
-		if err := vmsplice(ends[1], &v); err != nil {
-			return pinned, err
-		}
-		room--
-		pinned++
-	}
-	return pinned, nil
+	fmt.Printf("%d pages of the area pinned\n", len(f.pinned))
+	return nil
 }

@@ -4,11 +4,7 @@
 
 package main
 
-import (
-	"slices"
-	"syscall"
-	"unsafe"
-)
+import "slices"
 
 // A model is a best-fit allocator over a region of pages: the smallest free
 // run that is large enough, and of those the first. What is free again can be
@@ -61,12 +57,4 @@ func (m *model) free(r modelled) {
 		m.runs[i-1].pages += m.runs[i].pages
 		m.runs = slices.Delete(m.runs, i, i+1)
 	}
-}
-
-func vmsplice(fd int, v *syscall.Iovec) error {
-	_, _, errno := syscall.Syscall6(syscall.SYS_VMSPLICE, uintptr(fd), uintptr(unsafe.Pointer(v)), 1, 0, 0, 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
 }
