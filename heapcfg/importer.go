@@ -516,7 +516,10 @@ func (m *importer) yaml() []byte {
 		line("\n# What boot loader and firmware put into memory is not in the tree. State it.\nkeep-clear:")
 		line("  # A guess: with a region at %v the kernel can only lie below.\n  - {what: kernel, base: %v, size: %s}", above, at.Base, exactSize(at.Size))
 	case at.Size > 0:
-		line("\n# What boot loader and firmware put into memory is not in the tree. State it; the\n# compiler guesses this, until it is told:\n# keep-clear:\n#   - {what: kernel, base: %v, size: %s}", at.Base, exactSize(at.Size))
+		line("\n# What boot loader and firmware put into memory is not in the tree. State it; the\n# compiler guesses the first of these, until it is told:\n# keep-clear:\n#   - {what: kernel, base: %v, size: %s}", at.Base, exactSize(at.Size))
+		if end := m.endOfRAM(); end.Size > 0 {
+			line("# U-Boot runs at the end of RAM, and may move initrd and tree below itself:\n#   - {what: boot-loader, base: %v, size: %s}", end.Base, exactSize(end.Size))
+		}
 	default:
 		line("\n# What boot loader and firmware put into memory is not in the tree. State it:\n# keep-clear:\n#   - {what: kernel, base: 0x4020_0000, size: 32MiB}")
 	}
@@ -592,6 +595,19 @@ func (m *importer) kernelGuess() (at Range, above Addr) {
 		}
 	}
 	return at, above
+}
+
+// endOfRAM returns the last memory below 4 GiB, where U-Boot goes and where the
+// compiler begins to place heaps; nothing on a board that is too small for that.
+func (m *importer) endOfRAM() Range {
+	var end Range
+	for _, b := range m.Banks {
+		b.Size = min(b.Size, 4*GiB-min(uint64(b.Base), 4*GiB))
+		if b.Size >= 4*AssumedKernel && b.Base >= end.Base {
+			end = Range{b.Base + Addr(b.Size-AssumedKernel), AssumedKernel}
+		}
+	}
+	return end
 }
 
 func (m *importer) heap(line func(string, ...any), h *importHeap) {

@@ -42,8 +42,9 @@ func TestImportedDefaultCompiles(t *testing.T) {
 	}
 }
 
-// What an import suggests to keep clear is what the compiler guesses, so that
-// taking the "#" away changes nothing but the note.
+// Where an import suggests that the kernel lies is what the compiler guesses, so
+// that taking the "#" away changes nothing but the note. The end of RAM, where
+// U-Boot runs, is suggested as well, and left free by the heaps then.
 func TestImportSuggestsTheGuess(t *testing.T) {
 	base := virtDTB(t)
 	code, yaml, stderr := heapctl(t, "import", base)
@@ -61,5 +62,11 @@ func TestImportSuggestsTheGuess(t *testing.T) {
 	}
 	if want := strings.Replace(before, "kernel (assumed)", "kernel", 1); after != want {
 		t.Errorf("stated:\n%s\nguessed:\n%s", after, before)
+	}
+	const end = "  - {what: boot-loader, base: 0x5c000000, size: 64MiB}"
+	both := strings.Replace(stated, "# "+end, end, 1)
+	code, after, stderr = heapctl(t, "compile", writeTestFile(t, "both.yaml", []byte(both)), "--base", base, "--check", "--explain-placement")
+	if code != ExitOK || stderr != "" || !strings.Contains(after, "0x58000000..0x5bffffff: highest free 64MiB") {
+		t.Errorf("with the end of RAM kept clear: exit %d\n%s%s\n%s", code, stderr, after, both)
 	}
 }
