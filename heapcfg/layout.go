@@ -273,12 +273,15 @@ type Board struct {
 // occupies it, and the regions with their heaps. Every source produces one and
 // every product is made from one.
 type Layout struct {
-	Board    Board      `json:"board"`
-	Target   Target     `json:"target"`
-	Cells    Cells      `json:"cells"`
-	Banks    []Range    `json:"ram"`
-	Occupied []Occupant `json:"occupied,omitempty"`
-	Regions  []Region   `json:"regions"`
+	Board  Board   `json:"board"`
+	Target Target  `json:"target"`
+	Cells  Cells   `json:"cells"`
+	Banks  []Range `json:"ram"`
+	// RAMStated says that somebody told the Banks who knows what the boot
+	// loader makes of the tree's own.
+	RAMStated bool       `json:"-"`
+	Occupied  []Occupant `json:"occupied,omitempty"`
+	Regions   []Region   `json:"regions"`
 	// System is the system heap where heaps.yaml speaks of it.
 	System *Heap `json:"system,omitempty"`
 	// HasReserved says that the base tree has a /reserved-memory node.

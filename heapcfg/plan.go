@@ -99,7 +99,7 @@ func (p *planner) ram() {
 		if len(tree) > 0 && slices.ContainsFunc(stated, beyond) {
 			p.report("ram-differs", at, "remove board.ram, or correct it", "the config states RAM%s, the device tree has%s", strings.TrimPrefix(withinWords(stated), " in"), strings.TrimPrefix(withinWords(tree), " in"))
 		}
-		l.Banks = stated
+		l.Banks, l.RAMStated = stated, true
 	}
 	if len(l.Banks) == 0 {
 		p.report("ram-unknown", at, "", "the device tree says nothing about RAM; the boot loader fills it in")

@@ -360,7 +360,7 @@ func (l *linter) dynamicRoom() {
 		level, fix := Error, ""
 		if _, alone := without[i]; alone {
 			level = Warning
-			if !slices.ContainsFunc(r.Within, func(w Range) bool { return slices.ContainsFunc(l.Banks, w.Overlaps) }) && len(r.Within) > 0 {
+			if !l.RAMStated && len(r.Within) > 0 && !slices.ContainsFunc(r.Within, func(w Range) bool { return slices.ContainsFunc(l.Banks, w.Overlaps) }) {
 				// The tree of a board with more RAM than it says.
 				level, fix = Note, "nothing, if the boot loader fills in more RAM; state it with --ram to be sure"
 			}

@@ -72,6 +72,8 @@ var violations = []struct {
 	{"empty CMA", head + ok, []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 0))}, []string{"/reserved-memory/a@50000000 region-empty"}},
 	{"dynamic, too big", head + ok, []*fdt.Node{pool("a", "size", fdt.Cells(768<<20, 2))}, []string{"/reserved-memory/a region-no-room"}},
 	{"dynamic, range taken", head + ok, []*fdt.Node{pool("a", "size", fdt.Cells(16<<20, 2), "alloc-ranges", reg(0x48000000, 32<<20))}, []string{"/reserved-memory/a region-no-room"}},
+	{"dynamic, in RAM that the tree has not", head + ok, []*fdt.Node{pool("a", "size", fdt.Cells(16<<20, 2), "alloc-ranges", reg(0x880000000, 32<<20))}, nil},
+	{"dynamic, in RAM that nobody has", "version: 1\nboard: {ram: {base: 0x4000_0000, size: 256MiB}}\nheaps:\n" + ok, []*fdt.Node{pool("a", "size", fdt.Cells(16<<20, 2), "alloc-ranges", reg(0x880000000, 32<<20))}, []string{"/reserved-memory/a region-no-room"}},
 	{"dynamic, second range", head + ok, []*fdt.Node{pool("a", "size", fdt.Cells(16<<20, 2), "alloc-ranges", append(reg(0x48000000, 32<<20), reg(0x50000000, 32<<20)...))}, nil},
 	{"two dynamic, room for one", head + ok, []*fdt.Node{
 		pool("a", "size", fdt.Cells(16<<20, 2), "alloc-ranges", reg(0x50000000, 24<<20)), pool("b", "size", fdt.Cells(16<<20, 2), "alloc-ranges", reg(0x50000000, 24<<20))},

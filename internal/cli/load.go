@@ -268,7 +268,7 @@ func applyOverlay(env *Env, base *fdt.Tree, name string) (*fdt.Tree, error) {
 // amend adds to the Layout of a tree what only the boot loader knows.
 func (f *sourceFlags) amend(l *heapcfg.Layout) error {
 	if len(f.ram) > 0 {
-		l.Banks = nil
+		l.Banks, l.RAMStated = nil, true
 	}
 	for _, s := range f.ram {
 		r, err := parseRange(s)

@@ -58,6 +58,7 @@ func judge(line heapcfg.Version, tree *fdt.Tree) verdict {
 	v := verdict{level: heapcfg.Note}
 	if l != nil {
 		l.Occupied = append(l.Occupied, occupied...)
+		l.RAMStated = true // the machine has what the tree says
 		findings = append(findings, heapcfg.Lint(l)...)
 		v.heaps = l.Expect()
 	}
