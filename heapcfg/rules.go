@@ -115,7 +115,7 @@ func languageRules() []Rule {
 		{ID: "yaml-value", Level: Error, Title: "Sizes, addresses, names and modes are exact.",
 			Why: "64M is 64000000 to some tools and 67108864 to others, 010 is eight to some and ten to others.", Fix: "Write 64MiB, 0x4000_0000, \"0660\"."},
 		{ID: "mode-world", Level: Warning, Title: "A heap is not open to everybody.",
-			Why: "Heap memory is pinned and, up to 7.3, counted to no memory cgroup: whoever may open the heap can take all of it.", Fix: "Give the heap a group and mode \"0660\"."},
+			Why: "Heap memory is pinned and counted to no memory cgroup (7.3 can count that of the heap system, with dma_heap.mem_accounting=1): whoever may open the heap can take all of it.", Fix: "Give the heap a group and mode \"0660\"."},
 		{ID: "mode-odd", Level: Warning, Title: "The mode of a heap lets its users read, and execute nothing.",
 			Why: "A heap is opened O_RDONLY or O_RDWR; the execute bits mean nothing.", Fix: "Write \"0660\" or \"0640\"."},
 	}
