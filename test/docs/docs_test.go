@@ -604,6 +604,44 @@ func runBlock(t *testing.T, dir string, b Block) {
 	}
 }
 
+// The FIT image of the guide is source that dtc takes, and its configuration names
+// images that are there.
+func TestFITImage(t *testing.T) {
+	need(t, "dtc", "device-tree-compiler")
+	_, after, ok := strings.Cut(read(t, "docs/guide.md"), "\n    images {\n")
+	body, _, ok2 := strings.Cut(after, "\n\n")
+	if !ok || !ok2 {
+		t.Fatal("docs/guide.md shows no FIT image")
+	}
+	dir := t.TempDir()
+	for _, m := range regexp.MustCompile(`/incbin/\("([^"]+)"\)`).FindAllStringSubmatch(body, -1) {
+		if err := os.WriteFile(filepath.Join(dir, m[1]), []byte("blob"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The reader's own kernel is not shown.
+	source := "/dts-v1/;\n/ {\nimages { kernel { type = \"kernel\"; };\n" + body + "\n};\n"
+	cmd := exec.Command("dtc", "-q", "-I", "dts", "-O", "dtb", "-o", filepath.Join(dir, "image.fit"), "-")
+	cmd.Dir, cmd.Stdin = dir, strings.NewReader(source)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("dtc: %v\n%s\n%s", err, out, source)
+	}
+	images := regexp.MustCompile(`(?m)^ *([\w-]+) \{ (?:type|data) =`).FindAllStringSubmatch(source, -1)
+	named := regexp.MustCompile(`board \{ kernel = "([^"]+)"; fdt = "([^"]+)", "([^"]+)"; \};`).FindStringSubmatch(source)
+	if named == nil {
+		t.Fatalf("no configuration with a kernel, a base and an overlay\n%s", source)
+	}
+	for _, name := range named[1:] {
+		found := strings.Contains(source, "images { "+name+" {")
+		for _, m := range images {
+			found = found || m[1] == name
+		}
+		if !found {
+			t.Errorf("the configuration names %q, which is no image", name)
+		}
+	}
+}
+
 // --- programs ----------------------------------------------------------------
 
 func TestPrograms(t *testing.T) {
