@@ -145,16 +145,25 @@ bisect_step() (
 		"${made[@]}" prepare && "${made[@]}" W=1 drivers/dma-buf/ mm/cma.o
 )
 
-# What the patches touch once more, by sparse; also in the tree of bisect().
+# The tree of bisect() once more, by sparse. Version 0.6.4 lacks an operator that
+# headers of 7.3 use, and takes the strings of MODULE_DESCRIPTION() and its kin
+# there, mainline's own as well, for no constants.
 sparse() {
-	if ! make -C "$work/src" "O=$work/obj" ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- \
-		"-j$(nproc)" -s C=2 drivers/dma-buf/ >"$work/log" 2>&1; then
-		complain "$1: sparse:"
-		tail -n 20 "$work/log" >&2
-	fi
-	if grep -E "($2):.*(warning|error):" "$work/log" >&2; then
+	local made=(make -C "$work/src" "O=$work/obj" ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-
+		"-j$(nproc)" -s C=2 CF=-D__typeof_unqual__=__typeof__)
+	"${made[@]}" drivers/dma-buf/ >"$work/log" 2>&1 || complain "$1: make for sparse failed"
+	sed -i '/error: bad constant expression$/d' "$work/log"
+	if grep -E "($2):.*warning:|error:" "$work/log" >&2; then
 		complain "$1: sparse"
 	fi
+	# Silence means something only if it is not silent about a plain fault.
+	printf 'int sparse_sees(void __user *p);\nint sparse_sees(void __user *p)\n{\n\treturn *(int *)p;\n}\n' \
+		>>"$work/src/drivers/dma-buf/heaps/carveout_heap.c"
+	"${made[@]}" drivers/dma-buf/heaps/carveout_heap.o >"$work/log" 2>&1 || true
+	grep -q 'carveout_heap.c:.*removes address space' "$work/log" || {
+		complain "$1: sparse does not see a fault put there on purpose:"
+		tail -n 20 "$work/log" >&2
+	}
 }
 
 bisect() {
