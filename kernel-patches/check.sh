@@ -140,6 +140,8 @@ bisect_config() {
 # The variables are those of bisect().
 bisect_step() (
 	export ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-
+	# Stronger than what the Makefile of a vendor's tree sets.
+	export MAKEFLAGS="ARCH=$ARCH CROSS_COMPILE=$CROSS_COMPILE"
 	made=(make -C "$work/src" "O=$work/obj" "-j$(nproc)" -s)
 	cd "$work/src" && scripts/kconfig/merge_config.sh -n -O "$work/obj" "$work/config" &&
 		"${made[@]}" prepare && "${made[@]}" W=1 drivers/dma-buf/ mm/cma.o

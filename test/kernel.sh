@@ -361,8 +361,11 @@ fi
 export ARCH=$karch CROSS_COMPILE=$target
 export KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' KBUILD_BUILD_USER=dmaheap
 export KBUILD_BUILD_HOST=dmaheap KBUILD_BUILD_VERSION=1 LOCALVERSION=
-# make's own variables would reach the kernel's make from `make demo`.
-unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
+# make's own variables would reach the kernel's make from `make demo`. In their
+# place come those that the Makefile of a vendor's tree may set for itself: only
+# a command line is stronger, and merge_config.sh has its own.
+unset MFLAGS MAKELEVEL MAKEOVERRIDES
+export MAKEFLAGS="ARCH=$karch CROSS_COMPILE=$target"
 jobs=${JOBS:-$(nproc)}
 
 # --- the kernel's own selftest ----------------------------------------------
