@@ -27,8 +27,9 @@
 #
 #   BUILDROOT_DEFCONFIG  the defconfig of these steps, a file; without it they
 #                        are skipped. BR2_DL_DIR in the environment helps along
-#   BUILDROOT_OUTPUT     keep what they build in this directory, which makes
-#                        the next run short; outside of this repository
+#   BUILDROOT_OUTPUT     keep what they build in this directory, and the console
+#                        of the boot, which makes the next run short; outside of
+#                        this repository
 #
 # Without BUILDROOT_DIR nothing is run, nothing is fetched, and the exit code is
 # 0: SKIP is not a pass, and is printed as what it is.
@@ -360,7 +361,7 @@ step_image() {
 	configure "$keep/image" && ours "$keep/image" all || return
 	if [ ! -e "$images/virt-heaps.dtb" ]; then
 		echo "SKIP  boot (not an image for QEMU)"
-	elif "$here/boot.sh" "$images" "$out/console" >"$out/said" 2>&1; then
+	elif "$here/boot.sh" "$images" "$keep/console" >"$out/said" 2>&1; then
 		ok "the image boots, and checks itself"
 	else
 		bad "the image in QEMU" "$(cat "$out/said")"
