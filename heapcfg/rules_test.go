@@ -65,6 +65,8 @@ var violations = []struct {
 	{"both", head + ok, []*fdt.Node{node("a@50000000", "reg", reg(0x50000000, 0x1000), "size", fdt.Cells(0x1000, 2))}, []string{"/reserved-memory/a@50000000 region-reg-and-size"}},
 	{"size cells", head + ok, []*fdt.Node{node("a", "size", fdt.U32s(0x1000))}, []string{"/reserved-memory/a region-size-cells"}},
 	{"alignment cells", head + ok, []*fdt.Node{node("a", "size", fdt.Cells(0x1000, 2), "alignment", fdt.U32s(0x1000))}, []string{"/reserved-memory/a region-size-cells"}},
+	{"alignment", head + ok, []*fdt.Node{node("a", "size", fdt.Cells(0x1000, 2), "alignment", fdt.Cells(0x3000, 2))}, []string{"/reserved-memory/a region-alignment"}},
+	{"alignment of zero", head + ok, []*fdt.Node{node("a", "size", fdt.Cells(0x1000, 2), "alignment", fdt.Cells(0, 2))}, nil},
 	{"alloc-ranges", head + ok, []*fdt.Node{node("a", "size", fdt.Cells(0x1000, 2), "alloc-ranges", fdt.U32s(0, 0x50000000))}, []string{"/reserved-memory/a region-alloc-ranges"}},
 	{"several reg", head + ok, []*fdt.Node{node("a@50000000", "reg", append(reg(0x50000000, 0x1000), reg(0x51000000, 0x1000)...))}, []string{"/reserved-memory/a@50000000 multi-reg"}},
 	{"reusable and no-map", head + ok, []*fdt.Node{node("a@50000000", "reg", reg(0x50000000, 0x400000), "compatible", CompatPool, "reusable", nil, "no-map", nil)}, []string{"/reserved-memory/a@50000000 reusable-no-map"}},

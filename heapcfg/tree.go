@@ -455,6 +455,9 @@ func (l *Layout) dynamic(n *fdt.Node, size []byte, r *Region, defect func(rule, 
 			defect("region-size-cells", "alignment has %d bytes, the kernel wants %d (#address-cells %d)", len(v), 4*l.Cells.Address, l.Cells.Address)
 		} else {
 			r.Align, _ = numProp(n, "alignment")
+			if r.Align&(r.Align-1) != 0 {
+				defect("region-alignment", "its alignment %#x is no power of two", r.Align)
+			}
 		}
 	}
 	if v, ok := n.Prop("alloc-ranges"); ok {

@@ -225,6 +225,8 @@ var layouts = []layout{
 	{name: "default that is none", nodes: []*fdt.Node{node("a@50000000", "compatible", heapcfg.CompatPool, "no-map", nil, "linux,cma-default", nil, "reg", reg(0x50000000, 4*mib))},
 		rules: []string{"warning cma-default-ignored"}, missing: []string{"a@50000000"},
 		says: []string{`Reserved memory: created DMA memory pool at 0x0*50000000`, `cma: Reserved 16 MiB at`}},
+	{name: "alignment no power of two", nodes: []*fdt.Node{carve("a", "size", fdt.Cells(4*mib, 2), "alloc-ranges", reg(0x4c0b0000, 4*mib), "alignment", fdt.Cells(0xc000000, 2))},
+		rules: []string{"error region-alignment"}, missing: []string{"a"}, says: []string{`OF: reserved mem: failed to allocate memory for node 'a'`}},
 	{name: "status misspelt", nodes: []*fdt.Node{
 		pool("a@50000000", "reg", reg(0x50000000, 32*mib), "status", "enabled"),
 		carve("b@54000000", "reg", reg(0x54000000, 16*mib), "status", []byte{0x55, 0x97, 0xa6, 0x78, 0x30})},
