@@ -88,10 +88,29 @@ func goTest(ctx context.Context, r *rig.Rig, corpus, name, pkg string) (string, 
 	return string(out), nil
 }
 
-// lint does what `heapctl lint` does for each tree below dir.
+// lint does what `heapctl lint` does for each tree below dir, three times over:
+// the best run counts, as what else the machine does only adds to one.
 func (t *tools) lint(dir string) error {
+	best := map[string]time.Duration{}
+	for range 3 {
+		if err := lintAll(dir, best); err != nil {
+			return err
+		}
+	}
+	if len(best) == 0 {
+		return fmt.Errorf("no trees below %s", dir)
+	}
 	var times []time.Duration
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	for _, d := range best {
+		times = append(times, d)
+	}
+	slices.Sort(times)
+	t.trees, t.median, t.max = len(times), times[len(times)/2], times[len(times)-1]
+	return nil
+}
+
+func lintAll(dir string, best map[string]time.Duration) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || filepath.Ext(path) != ".dtb" {
 			return err
 		}
@@ -109,18 +128,11 @@ func (t *tools) lint(dir string) error {
 			return fmt.Errorf("%s: %v", path, findings)
 		}
 		heapcfg.Lint(l)
-		times = append(times, time.Since(start))
+		if took := time.Since(start); best[path] == 0 || took < best[path] {
+			best[path] = took
+		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	if len(times) == 0 {
-		return fmt.Errorf("no trees below %s", dir)
-	}
-	slices.Sort(times)
-	t.trees, t.median, t.max = len(times), times[len(times)/2], times[len(times)-1]
-	return nil
 }
 
 func (t *tools) targets() []target {
