@@ -310,8 +310,14 @@ func TestFaultyBoard(t *testing.T) {
 		}, want: "heap-link", says: "leads to system", exit: 1},
 		{name: "size", change: func(m sysinfotest.FS) { m.File("sys/kernel/dma_heap/video@54000000/size", "1048576\n") },
 			want: "heap-size", says: "1MiB, not 2MiB", exit: 1},
-		{name: "not reserved", change: func(m sysinfotest.FS) { m.File("proc/iomem", "40000000-5fffffff : System RAM\n") },
+		{name: "not reserved", change: func(m sysinfotest.FS) {
+			m.File("proc/iomem", "40000000-5fffffff : System RAM\n  40200000-40ffffff : reserved\n")
+		},
 			want: "heap-place", says: "system RAM", exit: 1},
+		{name: "not reserved, on 32-bit ARM", change: func(m sysinfotest.FS) {
+			m.File("proc/iomem", "40000000-5fffffff : System RAM\n  40208000-407fffff : Kernel code\n")
+			m.File("sys/kernel/debug/memblock/reserved", "   0: 0x0000000040204000..0x0000000040ffffff    NONE\n")
+		}, want: "heap-place", says: "system RAM", exit: 1},
 		{name: "unexpected", change: func(m sysinfotest.FS) { m.Device("dev/dma_heap/extra", 0o600, sysinfo.Owner{}) },
 			want: "heap-unexpected", says: "nobody asked", exit: 1},
 		{name: "a symlink in the place of the heap", change: func(m sysinfotest.FS) {

@@ -122,6 +122,11 @@ func (t *target) place() *outcome {
 	switch place {
 	case sysinfo.PlaceReserved:
 		return pass("%v is reserved", t.exp.Range)
+	case sysinfo.PlaceUntold:
+		if t.usage.Base.Known() {
+			return pass("at %v", t.exp.Range.Base)
+		}
+		return skip("this kernel does not show what is reserved: no such lines in /proc/iomem, and no memblock in debugfs")
 	case sysinfo.PlaceOutside:
 		if !t.usage.Base.Known() && t.exp.Kind != heapcfg.CMA {
 			// A no-map region at the edge of RAM leaves no trace on

@@ -72,11 +72,19 @@ const (
 	PlaceRAM      Place = "system RAM" // ordinary memory: not reserved
 	PlaceOutside  Place = "no RAM"     // the kernel knows of no memory there
 	PlacePartly   Place = "partly reserved"
+	PlaceUntold   Place = "" // it is RAM, and this kernel does not show what is reserved of that
 )
+
+// memblock is what early code reserved, where debugfs keeps it.
+const memblock = "sys/kernel/debug/memblock/reserved"
 
 // Placed tells whether all of a range is reserved in /proc/iomem. Both a
 // no-map region and a CMA area show as "reserved" there; adjacent ones merge
 // and have no names.
+//
+// Other architectures reserve their kernel at least, but 32-bit ARM shows RAM
+// there and nothing of what is reserved (arch/arm/kernel/setup.c,
+// request_standard_resources). The list of memblock is asked then.
 func (b *Board) Placed(r heapcfg.Range) (Place, error) {
 	res, err := b.IOMem()
 	if err != nil {
@@ -91,6 +99,13 @@ func (b *Board) Placed(r heapcfg.Range) (Place, error) {
 			ram = append(ram, x.Range)
 		}
 	}
+	untold := len(reserved) == 0
+	if untold {
+		if data, err := b.read("reserved memory", memblock); err == nil {
+			reserved = parseMemblock(data)
+			untold = len(reserved) == 0
+		}
+	}
 	touched := false
 	for _, m := range heapcfg.MergeRanges(reserved) {
 		if m.Contains(r) {
@@ -102,11 +117,32 @@ func (b *Board) Placed(r heapcfg.Range) (Place, error) {
 		return PlacePartly, nil
 	}
 	for _, m := range ram {
-		if m.Overlaps(r) {
+		switch {
+		case m.Overlaps(r) && untold:
+			return PlaceUntold, nil
+		case m.Overlaps(r):
 			return PlaceRAM, nil
 		}
 	}
 	return PlaceOutside, nil
+}
+
+// parseMemblock reads lines such as "   0: 0x40008000..0x40ffffff NONE"
+// (mm/memblock.c, memblock_debug_show).
+func parseMemblock(data []byte) []heapcfg.Range {
+	var out []heapcfg.Range
+	for s := bufio.NewScanner(bytes.NewReader(data)); s.Scan() && len(out) < maxEntries; {
+		_, body, _ := strings.Cut(s.Text(), ": ")
+		span, _, _ := strings.Cut(body, " ")
+		lo, hi, ok := strings.Cut(span, "..")
+		first, err1 := strconv.ParseUint(lo, 0, 64)
+		last, err2 := strconv.ParseUint(hi, 0, 64)
+		if !ok || err1 != nil || err2 != nil || last < first || last-first+1 == 0 {
+			continue
+		}
+		out = append(out, heapcfg.Range{Base: heapcfg.Addr(first), Size: last - first + 1})
+	}
+	return out
 }
 
 // MemAvailable returns how many bytes the kernel could hand out without

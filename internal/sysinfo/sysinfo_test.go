@@ -134,6 +134,21 @@ func TestPlaced(t *testing.T) {
 			t.Errorf("Placed(%v, %d) = %q, %v, want %q", tt.base, tt.size, got, err, tt.want)
 		}
 	}
+	// 32-bit ARM shows RAM there, and what is reserved in debugfs or nowhere.
+	arm := sysinfotest.FS{}
+	arm.File("proc/iomem", "40000000-6f7fffff : System RAM\n  40208000-407fffff : Kernel code\n")
+	video := heapcfg.Range{Base: 0x54000000, Size: 32 << 20}
+	if got, err := board(arm).Placed(video); err != nil || got != sysinfo.PlaceUntold {
+		t.Errorf("Placed on ARM without debugfs = %q, %v, want %q", got, err, sysinfo.PlaceUntold)
+	}
+	arm.File("sys/kernel/debug/memblock/reserved", "   0: 0x0000000040204000..0x0000000040ffffff    NONE\n   1: 0x54000000..0x55ffffff\n")
+	if got, err := board(arm).Placed(video); err != nil || got != sysinfo.PlaceReserved {
+		t.Errorf("Placed on ARM = %q, %v, want %q", got, err, sysinfo.PlaceReserved)
+	}
+	video.Base += 4 << 20
+	if got, err := board(arm).Placed(video); err != nil || got != sysinfo.PlacePartly {
+		t.Errorf("Placed on ARM = %q, %v, want %q", got, err, sysinfo.PlacePartly)
+	}
 	hidden := sysinfotest.FS{}
 	hidden.File("proc/iomem", "00000000-00000000 : System RAM\n  00000000-00000000 : reserved\n")
 	if _, err := board(hidden).Placed(heapcfg.Range{Base: 0x1000, Size: 4096}); err == nil {
