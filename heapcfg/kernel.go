@@ -13,6 +13,7 @@ type Version struct{ Major, Minor int }
 
 // Kernel releases at which the behaviour that the rules speak of changed.
 var (
+	v5_6  = Version{5, 6}  // drivers/dma-buf/heaps/cma_heap.c
 	v5_18 = Version{5, 18} // CMA alignment is one pageblock, mm/cma.c
 	v6_12 = Version{6, 12} // pageblock follows THP as measured; OF regions counted dynamically
 	v6_19 = Version{6, 19} // one heap per reusable region, drivers/dma-buf/heaps/cma_heap.c
@@ -154,6 +155,11 @@ func (t Target) MaxCMAAreas() int {
 		return 8 // 7 + 1 before, 8 since: the same number by two ways
 	}
 }
+
+// HasCMAHeap reports whether mainline has a CMA heap, with a symbol of its own.
+// Where it has not, the one of the patches makes the heap of the default area
+// as well.
+func (t Target) HasCMAHeap() bool { return !t.Kernel.Before(v5_6) }
 
 // NeedsCMARegions reports whether it is the project's patches that make a heap
 // of each CMA region, and not the kernel itself, as it does since 6.19.

@@ -34,8 +34,10 @@ func Symbols(l *heapcfg.Layout) []Symbol {
 		out = append(out,
 			Symbol{"CMA", "y", "reusable regions"},
 			Symbol{"DMA_CMA", "y", "reads shared-dma-pool nodes"},
-			Symbol{"DMABUF_HEAPS_CMA", "y", "the heap of the default CMA area"},
 		)
+		if l.Target.HasCMAHeap() {
+			out = append(out, Symbol{"DMABUF_HEAPS_CMA", "y", "the heap of the default CMA area"})
+		}
 		if l.Target.NeedsCMARegions() {
 			out = append(out, Symbol{"DMABUF_HEAPS_CMA_REGIONS", "y", "a heap for each CMA region, from kernel-patches"})
 		}

@@ -306,6 +306,9 @@ var symbols = map[heapcfg.Kind]string{
 // is a module that nobody loaded.
 func (r *run) driverMissing(e heapcfg.Expected) (*outcome, bool) {
 	sym := symbols[e.Kind]
+	if e.Kind == heapcfg.CMA && !(heapcfg.Target{Kernel: r.board.Kernel}).HasCMAHeap() {
+		sym = "DMABUF_HEAPS_CMA_REGIONS"
+	}
 	cfg, err := r.board.Config()
 	if sym == "" {
 		return nil, false
