@@ -416,6 +416,21 @@ func TestKasFiles(t *testing.T) {
 	}
 }
 
+// The QEMU machine is for linux-yocto as each release has it, so each needs a
+// series.
+func TestQemuKernels(t *testing.T) {
+	preferred, _ := value(read(t, layer, "conf/dmaheap/qemuarm64.inc"), "PREFERRED_VERSION_linux-yocto")
+	lines := regexp.MustCompile(`'(\d+\.\d+)'`).FindAllStringSubmatch(preferred, -1)
+	if len(lines) < 2 {
+		t.Fatalf("qemuarm64.inc prefers linux-yocto %q; the reader no longer understands it", preferred)
+	}
+	for _, line := range lines {
+		if _, err := os.Stat(filepath.Join(repo, "kernel-patches", line[1], "series")); err != nil {
+			t.Errorf("qemuarm64.inc prefers linux-yocto %s, which kernel-patches/ has no series for", line[1])
+		}
+	}
+}
+
 // TestPython compiles every line of Python in the layer and in the one that the
 // tests use: modules, and the functions and anonymous blocks of recipes and
 // classes.
