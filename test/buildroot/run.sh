@@ -369,8 +369,8 @@ step_image() {
 }
 
 # What the demo does not have: the tree of the kernel for a base, its kernel
-# configured before there is a tree, the heaps put into it at build time, and a
-# heaps.yaml that asks for more than that configuration has.
+# configured before there is a tree, the heaps put into it at build time, neither
+# mdev nor udev, and a heaps.yaml that asks for more than that configuration has.
 step_tree() {
 	local o=$keep/tree dtb=k3-am625-sk.dtb f said nodes
 	if ! grep -q '^BR2_aarch64=y' "$BUILDROOT_DEFCONFIG"; then
@@ -378,7 +378,7 @@ step_tree() {
 		return
 	fi
 	{
-		grep -vE '^(# )?BR2_(ROOTFS_POST_IMAGE_SCRIPT|PACKAGE_DMAHEAP_(CONFIG|BASE_DTB|APPLY)|LINUX_KERNEL_(DTS_SUPPORT|INTREE_DTS_NAME|INSTALL_TARGET))' "$BUILDROOT_DEFCONFIG"
+		grep -vE '^(# )?BR2_(ROOTFS_(POST_IMAGE_SCRIPT|DEVICE_CREATION)|PACKAGE_DMAHEAP_(CONFIG|BASE_DTB|APPLY)|LINUX_KERNEL_(DTS_SUPPORT|INTREE_DTS_NAME|INSTALL_TARGET))' "$BUILDROOT_DEFCONFIG"
 		echo BR2_LINUX_KERNEL_DTS_SUPPORT=y
 		echo 'BR2_LINUX_KERNEL_INTREE_DTS_NAME="ti/k3-am625-sk"'
 		echo BR2_LINUX_KERNEL_INSTALL_TARGET=y
