@@ -35,6 +35,29 @@ func TestReadmeShowsTheExample(t *testing.T) {
 	}
 }
 
+// TestReadmeShowsTheMap holds what the README shows of the demo's second step
+// against the compiler; the whole of it needs a booted machine, and is held there.
+func TestReadmeShowsTheMap(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(readme), "\n[2/5] ")
+	shown, _, ok := strings.Cut(rest, "\n[3/5] ")
+	if !ok {
+		t.Fatal("README.md does not show the demo")
+	}
+	code, stdout, stderr := heapctl(t, "compile", exampleConfig, "--base", virtDTB(t), "--check")
+	if code != ExitOK {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	for _, line := range strings.Split(shown, "\n")[1:] {
+		if !strings.HasPrefix(line, "[...") && !strings.Contains(stdout, line+"\n") {
+			t.Errorf("README.md shows %q, and the compiler prints\n%s", line, stdout)
+		}
+	}
+}
+
 // TestReadmeMap keeps the README's picture the one that the program draws.
 func TestReadmeMap(t *testing.T) {
 	dir := t.TempDir()
