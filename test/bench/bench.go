@@ -92,15 +92,6 @@ func SkipIfAsked(t *testing.T) {
 func OnlyDefaultLine(t *testing.T) {
 	t.Helper()
 	SkipIfAsked(t)
-	if usual, is := DefaultLine(t); !is {
-		t.Skipf("is tested on kernel %s alone", usual)
-	}
-}
-
-// DefaultLine returns the line of kernels that is built without being asked for,
-// and whether it is the one under test.
-func DefaultLine(t *testing.T) (usual string, is bool) {
-	t.Helper()
 	r, err := rig.New(os.Stderr)
 	if err != nil {
 		t.Fatal(err)
@@ -109,10 +100,13 @@ func DefaultLine(t *testing.T) (usual string, is bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if usual, err = r.DefaultLine(context.Background()); err != nil {
+	usual, err := r.DefaultLine(context.Background())
+	if err != nil {
 		t.Fatal(err)
 	}
-	return usual, line == usual && os.Getenv("KERNEL_SRC") == ""
+	if line != usual || os.Getenv("KERNEL_SRC") != "" {
+		t.Skipf("is tested on kernel %s alone", usual)
+	}
 }
 
 // Lacking ends a test that lacks something: as failed where that is required,

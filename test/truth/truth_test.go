@@ -63,7 +63,6 @@ type layout struct {
 	// merged even where compile would refuse it, to see what that saves from.
 	config string
 	mem    int      // MiB of RAM, where it is not the machine's default
-	page   uint64   // size of the kernel's pages, where it is not 4 KiB
 	append string   // kernel arguments
 	probe  []string // "HEAP SIZE": buffers to allocate and write to
 
@@ -495,11 +494,6 @@ func areas(n int) []*fdt.Node {
 func TestBuild(t *testing.T) {
 	b, ctx := bench.Setup(t)
 	mainline(ctx, t, b)
-	if _, is := bench.DefaultLine(t); is {
-		for _, p := range pageSizes {
-			p.kernel(ctx, t, b)
-		}
-	}
 }
 
 // mainline returns a kernel without our patches.
@@ -717,9 +711,6 @@ func (l *layout) judge(t *testing.T, line heapcfg.Version, tree *fdt.Tree) *fdt.
 	t.Helper()
 	target := heapcfg.DefaultTarget()
 	target.Kernel, target.CMAAreas = line, 8 // as the test kernels are configured
-	if l.page > 0 {
-		target.PageSize = l.page
-	}
 	var findings []heapcfg.Finding
 	var read *heapcfg.Layout
 	if l.config != "" {
