@@ -71,6 +71,7 @@ test: check corpus short-fuzz ## all tests: make check, then those in virtual ma
 	@test/setup.sh boot kernel labs
 	@kernel-patches/check.sh style
 	@MAKEFLAGS= go run ./test/kernels $(DEBUG_KERNEL)-debug $(KERNELS)
+	@$(MAKE) --no-print-directory test-arch
 
 .PHONY: short-fuzz
 short-fuzz:
