@@ -123,21 +123,29 @@ func (v *video) ioctl(request uint32, arg unsafe.Pointer) error {
 // openVideo opens a device and asks for the frame of its current format. The
 // error is an errno, or one of the sentinels.
 func openVideo(path string) (*video, error) {
-	// Without O_NONBLOCK some drivers wait until another user is done.
-	file, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
-	if err != nil {
-		var errno unix.Errno
-		switch {
-		case errors.Is(err, os.ErrPermission):
-			return nil, ErrPermission
-		case errors.As(err, &errno):
-			return nil, errno
-		}
+	// Without O_NONBLOCK some drivers wait until another user is done. It
+	// must not stay: package os polls a file that has it, and who polls a
+	// camera for a frame has it stream into buffers of its own, as read(2)
+	// does (drivers/media/common/videobuf2, vb2_core_poll). From then on it
+	// takes none of ours.
+	var fd int
+	err := retry(func() (err error) {
+		fd, err = unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		return err
+	})
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return nil, ErrPermission
+	case err != nil:
 		return nil, err
 	}
-	v := &video{file: file}
+	if err := unix.SetNonblock(fd, false); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	v := &video{file: os.NewFile(uintptr(fd), path)}
 	if err := v.ask(); err != nil {
-		file.Close()
+		v.file.Close()
 		return nil, err
 	}
 	return v, nil
