@@ -70,7 +70,7 @@ func RunStress(ctx context.Context, board *sysinfo.Board, dev Device, heap strin
 	h.Close()
 
 	out := pass("%d buffers, %s in all, at most %s at once, %d verified, %d times full; seed %d",
-		stats.allocs.Load(), heapcfg.FormatSize(stats.bytes.Load()), heapcfg.FormatSize(uint64(stats.peak.Load())),
+		stats.allocs.Load(), heapcfg.AboutSize(stats.bytes.Load()), heapcfg.AboutSize(uint64(stats.peak.Load())),
 		stats.verified.Load(), stats.full.Load(), o.Seed)
 	var broken *errStress
 	switch {
