@@ -183,16 +183,30 @@ func (b *Bench) build(ctx context.Context) error {
 	b.Debug = os.Getenv(debugVar) != ""
 	k := Cached()
 	k.Debug = b.Debug
-	configs := filepath.Join(b.Root, "kernel-patches", "configs")
-	k.Fragments = []string{b.Example.Config, b.All.Config, filepath.Join(configs, "test.config")}
-	if b.HasKUnit() {
-		k.Fragments = append(k.Fragments, filepath.Join(configs, "kunit.config"))
-	}
-	if b.HasPagePool() {
-		k.Fragments = append(k.Fragments, filepath.Join(configs, "page-pool.config"))
-	}
+	k.Fragments = b.Fragments()
 	b.Image, err = b.Rig.Image(ctx, k)
 	return err
+}
+
+// Fragments are the config fragments of Image, for a kernel that has more.
+func (b *Bench) Fragments() []string {
+	configs := filepath.Join(b.Root, "kernel-patches", "configs")
+	out := []string{b.Example.Config, b.All.Config, filepath.Join(configs, "test.config")}
+	if b.HasKUnit() {
+		out = append(out, filepath.Join(configs, "kunit.config"))
+	}
+	if b.HasPagePool() {
+		out = append(out, filepath.Join(configs, "page-pool.config"))
+	}
+	return out
+}
+
+// Second is how to build the other kernel of a line, if it has one. All that
+// makes the compiler go over nearly everything once more is in one kernel, huge
+// pages among it; it is built last, so that nothing has to come back from it.
+func (b *Bench) Second() (k rig.Kernel, ok bool) {
+	config := filepath.Join(b.Root, "test", "bench", "testdata", "media.config")
+	return rig.Kernel{Fragments: append(b.Fragments(), config)}, b.Line == heapcfg.DefaultTarget().Kernel
 }
 
 // HasKUnit tells whether this line of kernels has KUnit.

@@ -492,8 +492,11 @@ func areas(n int) []*fdt.Node {
 
 // TestBuild builds what the tests boot.
 func TestBuild(t *testing.T) {
-	b, ctx := bench.Setup(t)
+	b, ctx, _ := setup(t)
 	mainline(ctx, t, b)
+	if k, ok := b.Second(); ok {
+		b.Kernel(ctx, t, k)
+	}
 }
 
 // mainline returns a kernel without our patches.
@@ -584,7 +587,7 @@ func TestRules(t *testing.T) {
 				if base[l.mem] == nil {
 					base[l.mem] = dump(context.Background(), t, vmtest.ARM64, l.mem)
 				}
-				l.judge(t, line, l.tree(base[l.mem]))
+				l.judge(t, testTarget(line), l.tree(base[l.mem]))
 			})
 		}
 	}
@@ -599,7 +602,7 @@ func TestRulesAgainstTheKernel(t *testing.T) {
 			if l.mem > 0 {
 				board = dump(ctx, t, b.Machine, l.mem)
 			}
-			l.boot(ctx, t, b, b.Image, l.judge(t, b.Line, l.tree(board)))
+			l.boot(ctx, t, b, b.Image, l.judge(t, testTarget(b.Line), l.tree(board)))
 		})
 	}
 }
@@ -656,14 +659,7 @@ heaps:
 	if diff := cmp.Diff(want, refused); diff != "" {
 		t.Errorf("the rules say (-want +got):\n%s", diff)
 	}
-	text, err := os.ReadFile(filepath.Join(filepath.Dir(image), "config"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := heapcfg.ParseKernelConfig(text)
-	if err != nil {
-		t.Fatal(err)
-	}
+	config := readConfig(t, image)
 	var needs []heapcfg.Need
 	for _, s := range emit.Symbols(plan) {
 		needs = append(needs, heapcfg.Need{Name: s.Name, Value: s.Value, Why: s.Why})
@@ -690,6 +686,54 @@ heaps:
 	l.boot(ctx, t, b, image, tree)
 }
 
+// testTarget is what the kernels of the tests are configured as.
+func testTarget(line heapcfg.Version) heapcfg.Target {
+	target := heapcfg.DefaultTarget()
+	target.Kernel, target.CMAAreas = line, 8
+	return target
+}
+
+// hugeLayouts are what the second kernel does: it has transparent huge pages,
+// which make CMA areas of 2 MiB possible from 6.12 on.
+var hugeLayouts = []layout{
+	{name: "CMA aligned for huge pages", nodes: []*fdt.Node{pool("a@50200000", "reg", reg(0x50200000, 62*mib), "linux,cma-default", nil)},
+		probe: []string{"a@50200000 32MiB"}, heaps: []string{"a@50200000"}, says: []string{`created CMA memory pool at 0x0*50200000, size 62 MiB`}},
+	{name: "CMA aligned for less", nodes: []*fdt.Node{pool("a@50100000", "reg", reg(0x50100000, 64*mib), "linux,cma-default", nil)},
+		rules: []string{"error cma-alignment"}, missing: []string{"a@50100000"}, says: []string{`Reserved memory: incorrect alignment of CMA region`}},
+}
+
+// TestRulesAgainstHugePages has the rules read how the kernel is configured, as
+// --kconfig does.
+func TestRulesAgainstHugePages(t *testing.T) {
+	b, ctx, base := setup(t)
+	k, ok := b.Second()
+	if !ok {
+		t.Skipf("kernel %v has no second kernel", b.Line)
+	}
+	image := b.Kernel(ctx, t, k)
+	target := testTarget(b.Line)
+	readConfig(t, image).Apply(&target, true)
+	for _, l := range hugeLayouts {
+		t.Run(strings.ReplaceAll(l.name, " ", "-"), func(t *testing.T) {
+			l.boot(ctx, t, b, image, l.judge(t, target, l.tree(base)))
+		})
+	}
+}
+
+// readConfig returns the configuration that a kernel was built with.
+func readConfig(t *testing.T, image string) *heapcfg.KernelConfig {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(image), "config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := heapcfg.ParseKernelConfig(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
 func (l *layout) tree(base *fdt.Tree) *fdt.Tree {
 	tree := base.Clone()
 	rm := tree.Root.AddChild(&fdt.Node{Name: "reserved-memory"})
@@ -707,10 +751,8 @@ func (l *layout) tree(base *fdt.Tree) *fdt.Tree {
 
 // judge compares what the rules say with what is written down, and returns the
 // tree to boot.
-func (l *layout) judge(t *testing.T, line heapcfg.Version, tree *fdt.Tree) *fdt.Tree {
+func (l *layout) judge(t *testing.T, target heapcfg.Target, tree *fdt.Tree) *fdt.Tree {
 	t.Helper()
-	target := heapcfg.DefaultTarget()
-	target.Kernel, target.CMAAreas = line, 8 // as the test kernels are configured
 	var findings []heapcfg.Finding
 	var read *heapcfg.Layout
 	if l.config != "" {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dmaheap/dmaheap/heapcfg"
 	"github.com/dmaheap/dmaheap/internal/initramfs"
 	"github.com/dmaheap/dmaheap/internal/vmtest"
 	"github.com/dmaheap/dmaheap/test/bench"
@@ -70,6 +71,17 @@ func TestInitramfsBoots(t *testing.T) {
 	res = vm.run(ctx, t)
 	if res.Exit != 1 || !strings.Contains(res.Console, "overlay was not applied") {
 		t.Errorf("without the overlay: exit %d:\n%s", res.Exit, res.Console)
+	}
+}
+
+// A board that is to go on by itself starts again after its verdict.
+func TestInitramfsReboots(t *testing.T) {
+	b, ctx := bench.Setup(t)
+	onDefaultLine(t, b)
+	res := machineWith(b, pack(ctx, t, b, b.Example.Lock, "--then", "reboot", "--", "--heap", "npu")).run(ctx, t)
+	_, after, _ := strings.Cut(res.Console, initramfs.ExitMark+" 0")
+	if res.Exit != 0 || !strings.Contains(after, "reboot: Restarting system") || strings.Contains(after, "Power down") {
+		t.Errorf("exit %d, want 0 and a restart after it:\n%s", res.Exit, res.Console)
 	}
 }
 
@@ -136,5 +148,39 @@ func TestInitramfsPrompt(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Logf("the console:\n%s", after)
+	}
+}
+
+// Every heap of a board is stressed but the one whose memory is for devices
+// alone: nobody is told that it is fine, and nobody that it is broken.
+func TestStress(t *testing.T) {
+	b, ctx := bench.Setup(t)
+	onDefaultLine(t, b)
+	plan := initramfs.Plan{Run: [][]string{{"/bin/heapctl", "stress", "--count", "100", "--seed", "1", "--duration", "1m"}}}
+	vm := b.VM(ctx, t, plan, bench.File(t, "/bin/heapctl", b.Heapctl, 0o755))
+	vm.DTB = b.All.Merged
+	res, err := vmtest.Run(ctx, vm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Exit != 0 {
+		t.Errorf("exit %d", res.Exit)
+	}
+	for _, h := range b.All.Locked.Heaps {
+		if h.SharedWith != "" {
+			continue // another name of memory that is stressed under the first
+		}
+		_, said, _ := strings.Cut(res.Commands[0].Output, "\n"+h.Name+"\n")
+		line, _, _ := strings.Cut(said, "\n")
+		want := "PASS stress-verify"
+		if h.Access == heapcfg.DeviceOnly {
+			want = "SKIP stress-verify"
+		}
+		if !strings.Contains(line, want) {
+			t.Errorf("%s: %q, want %s", h.Name, line, want)
+		}
+	}
+	if t.Failed() {
+		t.Logf("the console:\n%s", res.Console)
 	}
 }

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT
+
+package vmfault
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dmaheap/dmaheap/internal/report"
+	"github.com/dmaheap/dmaheap/test/bench"
+	"github.com/dmaheap/dmaheap/test/rig"
+)
+
+// kernelFaults lie in how the kernel was built.
+var kernelFaults = []struct {
+	label    string
+	fragment string // of testdata, "" for none
+	check    []string
+	want     want
+}{
+	{label: "no-heaps", fragment: "no-heaps.config",
+		want: want{"heaps-supported", "", "built without CONFIG_DMABUF_HEAPS", "CONFIG_DMABUF_HEAPS=y", report.ExitUnsupported}},
+	{label: "no-driver", check: []string{"--heap", "npu"},
+		want: want{"heap-present", "npu@", "built without the driver of carveout heaps", "CONFIG_DMABUF_HEAPS_CARVEOUT=y", report.ExitFailed}},
+}
+
+// faultyKernel returns how to build the kernel of a fault.
+func faultyKernel(b *bench.Bench, fragment string) rig.Kernel {
+	k := rig.Kernel{}
+	if fragment != "" {
+		k.Fragments = []string{filepath.Join(b.Root, "internal", "check", "vmfault", "testdata", fragment)}
+	}
+	return k
+}
+
+// TestBuild builds what the tests boot beside the kernel of the bench, but for
+// the second kernel of the line, which test/truth builds when all else is done.
+func TestBuild(t *testing.T) {
+	b, ctx := bench.Setup(t)
+	onDefaultLine(t, b)
+	for _, f := range kernelFaults {
+		b.Kernel(ctx, t, faultyKernel(b, f.fragment))
+	}
+}
+
+func TestKernelConfig(t *testing.T) {
+	b, ctx := bench.Setup(t)
+	onDefaultLine(t, b)
+	for _, f := range kernelFaults {
+		t.Run(f.label, func(t *testing.T) {
+			other := *b
+			other.Image = b.Kernel(ctx, t, faultyKernel(b, f.fragment))
+			hold(t, boot(ctx, t, &other, b.Example.Merged, "", true, command(f.label, nil, f.check...)), f.label, f.want)
+		})
+	}
+}
+
+// secondKernel skips a test on lines that have none.
+func secondKernel(ctx context.Context, t *testing.T, b *bench.Bench) string {
+	t.Helper()
+	k, ok := b.Second()
+	if !ok {
+		t.Skipf("kernel %v has no second kernel", b.Line)
+	}
+	return b.Kernel(ctx, t, k)
+}
+
+// importResult finds the result of a check on one heap.
+func importResult(v verdict, id, heap string) report.Result {
+	for _, r := range v.Results {
+		if r.ID == id && strings.HasPrefix(r.Heap, heap) {
+			return r
+		}
+	}
+	return report.Result{Message: "did not run"}
+}
+
+// A camera imports from the heaps, and refuses what its driver cannot use: one
+// boot with a driver that takes pages from anywhere, one with a driver that
+// needs contiguous memory, as most without an IOMMU do.
+func TestImport(t *testing.T) {
+	b, ctx := bench.Setup(t)
+	onDefaultLine(t, b)
+	other := *b
+	other.Image = secondKernel(ctx, t, b)
+	verdicts := map[string]verdict{}
+	for _, tt := range []struct {
+		label, arguments string
+		heap             string
+		status           report.Status
+		says, advice     string
+	}{
+		{"scatter", "vivid.n_devs=1 vivid.node_types=0x1 vivid.allocators=0", "system", report.Pass, "can import: video0 (vivid)", ""},
+		{"scatter", "vivid.n_devs=1 vivid.node_types=0x1 vivid.allocators=0", "npu@", report.Pass, "can import: video0 (vivid)", ""},
+		{"contiguous", "vivid.n_devs=1 vivid.node_types=0x1 vivid.allocators=1", "npu@", report.Pass, "can import: video0 (vivid)", ""},
+		{"contiguous", "vivid.n_devs=1 vivid.node_types=0x1 vivid.allocators=1", "video@", report.Pass, "can import: video0 (vivid)", ""},
+		{"contiguous", "vivid.n_devs=1 vivid.node_types=0x1 vivid.allocators=1", "system", report.Warn, "memory from /dev/udmabuf as well", "takes contiguous memory only"},
+	} {
+		v, ok := verdicts[tt.label]
+		if !ok {
+			v = boot(ctx, t, &other, b.Example.Merged, tt.arguments, true, command("import", nil, "--import", "--full"))["import"]
+			verdicts[tt.label] = v
+			if v.exit != report.ExitOK {
+				t.Errorf("%s: exit %d\n%v", tt.label, v.exit, v)
+			}
+		}
+		r := importResult(v, "import-v4l2", tt.heap)
+		if r.Status != tt.status || !strings.Contains(r.Message, tt.says) || !strings.Contains(r.Advice, tt.advice) {
+			text, _ := json.MarshalIndent(r, "", "  ")
+			t.Errorf("%s, heap %s: want %s with %q and %q, have\n%s", tt.label, tt.heap, tt.status, tt.says, tt.advice, text)
+		}
+		if r := importResult(v, "import-drm", tt.heap); r.Status != report.Pass || !strings.Contains(r.Message, "can import: ") {
+			t.Errorf("%s, heap %s: import-drm: %s %s", tt.label, tt.heap, r.Status, r.Message)
+		}
+	}
+}
+
+// realInit is the init of the root file system of TestInitramfsChains: the
+// test binary itself. It says what it was given and goes off.
+func realInit() {
+	os.Stdout.WriteString("REAL-INIT exit=" + os.Getenv("DMAHEAP_EXIT") + " pid=" + itoa(os.Getpid()) + "\n")
+	for _, name := range []string{"/bin/heapctl", "/proc/cmdline", "/dev/null", "/sys/class", "/etc/dmaheap/heaps.lock.json"} {
+		if _, err := os.Stat(name); err == nil {
+			os.Stdout.WriteString("REAL-INIT sees " + name + "\n")
+		}
+	}
+	time.Sleep(200 * time.Millisecond)
+	_ = syscall.Reboot(syscall.LINUX_REBOOT_CMD_POWER_OFF)
+	time.Sleep(time.Hour)
+}
+
+func itoa(n int) string {
+	if n == 1 {
+		return "1"
+	}
+	return "not 1"
+}
+
+// After its verdict the board goes on as if nothing had been.
+func TestInitramfsChains(t *testing.T) {
+	b, ctx := bench.Setup(t)
+	onDefaultLine(t, b)
+	program, err := b.GuestTest(ctx, "internal/check/vmfault")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	root := filepath.Join(dir, "root")
+	for _, d := range []string{"sbin", "dev", "proc", "sys", "etc"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "sbin", "init"), data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	disk := filepath.Join(dir, "disk.img")
+	if said, err := exec.CommandContext(ctx, "mke2fs", "-q", "-t", "ext2", "-d", root, disk, "24M").CombinedOutput(); err != nil {
+		bench.Lacking(t, fmt.Errorf("mke2fs of e2fsprogs: %w\n%s", err, said))
+	}
+	vm := machineWith(b, pack(ctx, t, b, b.Example.Lock, "--then", "init", "--", "--heap", "npu"))
+	vm.Kernel = secondKernel(ctx, t, b)
+	vm.Devices = []string{"-drive", "if=none,id=root,format=raw,file=" + disk, "-device", "virtio-blk-device,drive=root"}
+	for _, tt := range []struct {
+		name, arguments, dtb string
+		want                 []string
+	}{
+		{"good", "root=/dev/vda rootwait", b.Example.Merged, []string{"REAL-INIT exit=0 pid=1", "sees /proc/cmdline", "sees /dev/null", "sees /sys/class"}},
+		{"failed check", "root=/dev/vda rootfstype=ext2 init=/sbin/init", b.Base, []string{"REAL-INIT exit=1 pid=1"}},
+		{"no such device", "root=UUID=0123", b.Example.Merged, []string{"cannot start the real init: root=UUID=0123: heapctl's init knows /dev/NAME", "heapctl> "}},
+	} {
+		vm.Append, vm.DTB = "loglevel=4 "+tt.arguments, tt.dtb
+		in, to := io.Pipe()
+		vm.Input = in
+		vm.Console = &typist{prompt: "heapctl> ", to: to, lines: []string{"poweroff"}}
+		res := vm.run(ctx, t)
+		to.Close()
+		for _, want := range tt.want {
+			if !strings.Contains(res.Console, want) {
+				t.Errorf("%s: the console lacks %q:\n%s", tt.name, want, res.Console)
+			}
+		}
+		if strings.Contains(res.Console, "sees /bin/heapctl") || strings.Contains(res.Console, "sees /etc/dmaheap") {
+			t.Errorf("%s: the initramfs is still there:\n%s", tt.name, res.Console)
+		}
+	}
+}
