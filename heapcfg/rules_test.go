@@ -97,11 +97,20 @@ var violations = []struct {
 	{"device names", head + "- {name: a, kind: cma, size: 4MiB, devices: [{node: codec0, name: mem}]}\n- {name: b, kind: cma, size: 4MiB, devices: [\"&codec\"]}\n", nil, []string{"7:46 device-names"}},
 	{"least RAM of many boards", "version: 1\nboard: {ram: {base: 0x4000_0000, size: 256MiB}}\nheaps:\n- {name: a, kind: carveout, size: 4MiB}\n", nil, nil},
 	{"more RAM", "version: 1\nboard: {ram: {base: 0x4000_0000, size: 2GiB}}\nheaps:\n- {name: a, kind: carveout, size: 4MiB}\n", nil, []string{"2:8 ram-differs"}},
+	{"region in a region", strings.Replace(head, "keep-clear:", "target: {kernel: \"5.10\"}\nkeep-clear:", 1) + ok, []*fdt.Node{nested()}, []string{"/reserved-memory/b@50000000 region-overlap"}},
+	{"region in a region, which 6.12 does not see", head + ok, []*fdt.Node{nested()}, nil},
 	{"unknown status", head + ok, []*fdt.Node{node("a@50000000", "reg", reg(0x50000000, 0), "status", "enabled")}, []string{"/reserved-memory/a@50000000 region-status"}},
 	{"noise for a status", head + ok, []*fdt.Node{node("a@50000000", "reg", reg(0x50000000, 0), "status", []byte{0x55, 0x97})}, []string{"/reserved-memory/a@50000000 region-status"}},
 	{"empty status", head + ok, []*fdt.Node{node("a@50000000", "reg", reg(0x50000000, 0), "status", nil)}, []string{"/reserved-memory/a@50000000 region-status"}},
 	{"failed", head + ok, []*fdt.Node{node("a@50000000", "reg", reg(0x50000000, 0), "status", "fail-sss")}, nil},
 	{"disabled is skipped", head + ok, []*fdt.Node{node("a@50000000", "reg", reg(0x50000000, 0), "status", "disabled")}, nil},
+}
+
+// nested makes a region with another one inside of it.
+func nested() *fdt.Node {
+	n := node("a@50000000", "reg", reg(0x50000000, 0x400000))
+	n.AddChild(node("b@50000000", "reg", reg(0x50000000, 0x1000)))
+	return n
 }
 
 // pool makes a CMA region.

@@ -272,7 +272,7 @@ func status(n *fdt.Node) (s string, given bool) {
 // knownStatus tells whether a node that is off is so by a word that says it
 // (Devicetree Specification 2.3.4).
 func knownStatus(s string) bool {
-	return s == "okay" || s == "ok" || s == "disabled" || s == "reserved" || s == "fail" || strings.HasPrefix(s, "fail-")
+	return s == "okay" || s == "ok" || s == "disabled" || s == "reserved" || strings.HasPrefix(s, "fail")
 }
 
 // numProp reads a property of one or two cells, as chosen has them.
@@ -308,6 +308,13 @@ func (l *Layout) readReserved(name string, root *fdt.Node) {
 	}
 	for _, n := range rm.Children {
 		l.Regions = append(l.Regions, l.region(name, n))
+		// Before 5.17 every node below is a region to the kernel, however
+		// deep it lies (drivers/of/fdt.c, __fdt_scan_reserved_mem).
+		for _, c := range n.Children {
+			if l.Target.Kernel.Before(Version{5, 17}) && c.Has("reg") {
+				l.Regions = append(l.Regions, l.region(name, c))
+			}
+		}
 	}
 }
 
@@ -330,7 +337,7 @@ func (l *Layout) region(name string, n *fdt.Node) Region {
 		r.Defects = append(r.Defects, Defect{Rule: rule, Fact: fmt.Sprintf(format, args...)})
 	}
 	if s, given := status(n); given && !knownStatus(s) {
-		defect("region-status", "its status is %q, which the kernel takes for \"disabled\"", s)
+		defect("region-status", "its status is %q", s)
 	}
 	has := func(compat string) bool { return slices.Contains(r.Compatible, compat) }
 	switch {

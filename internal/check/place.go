@@ -126,7 +126,7 @@ func (t *target) place() *outcome {
 		if t.usage.Base.Known() {
 			return pass("at %v", t.exp.Range.Base)
 		}
-		return skip("this kernel does not show what is reserved: no such lines in /proc/iomem, and no memblock in debugfs")
+		return skip("neither /proc/iomem nor debugfs shows what is reserved")
 	case sysinfo.PlaceOutside:
 		if !t.usage.Base.Known() && t.exp.Kind != heapcfg.CMA {
 			// A no-map region at the edge of RAM leaves no trace on

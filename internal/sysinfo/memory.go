@@ -101,7 +101,7 @@ func (b *Board) Placed(r heapcfg.Range) (Place, error) {
 	}
 	untold := len(reserved) == 0
 	if untold {
-		if data, err := b.read("reserved memory", memblock); err == nil {
+		if data, err := b.read("memory map", memblock); err == nil {
 			reserved = parseMemblock(data)
 			untold = len(reserved) == 0
 		}

@@ -226,6 +226,10 @@ var layouts = []layout{
 		says: []string{`Reserved memory: created DMA memory pool at 0x0*50000000`, `cma: Reserved 16 MiB at`}},
 	{name: "alignment no power of two", nodes: []*fdt.Node{carve("a", "size", fdt.Cells(4*mib, 2), "alloc-ranges", reg(0x4c0b0000, 4*mib), "alignment", fdt.Cells(0xc000000, 2))},
 		rules: []string{"error region-alignment"}, missing: []string{"a"}, says: []string{`OF: reserved mem: failed to allocate memory for node 'a'`}},
+	{name: "region in a region", nodes: []*fdt.Node{nested()}, heaps: []string{"a@50000000"}, silent: []string{`OVERLAP`},
+		on: map[string]layout{
+			"5.10": {rules: []string{"error region-overlap"}, heaps: []string{"a@50000000"}, says: []string{`OF: reserved mem: OVERLAP DETECTED!`}},
+		}},
 	// 7.3 reserves b, whose status is no string, and makes no heap of it.
 	{name: "status misspelt", nodes: []*fdt.Node{
 		pool("a@50000000", "reg", reg(0x50000000, 32*mib), "status", "enabled"),
@@ -463,6 +467,13 @@ func addDisplay(t *fdt.Tree, bus *fdt.Node) *fdt.Node {
 func narrowBus(t *fdt.Tree) *fdt.Node {
 	return t.Root.AddChild(node("bus", "compatible", "simple-bus", "#address-cells", fdt.U32s(2), "#size-cells", fdt.U32s(2), "ranges", nil,
 		"dma-ranges", append(fdt.Cells(0x40000000, 2), reg(0x40000000, 0x10000000)...)))
+}
+
+// nested is a region with one more in it.
+func nested() *fdt.Node {
+	n := pool("a@50000000", "reg", reg(0x50000000, 32*mib))
+	n.AddChild(node("child@50000000", "reg", reg(0x50000000, 4*mib)))
+	return n
 }
 
 // holes are no-map pages with a page between them.
