@@ -13,12 +13,14 @@
 #   YOCTO_KERNELS      kernel recipes to patch and configure (linux-yocto)
 #   YOCTO_STEPS        which steps; by default all but those after the bar:
 #                      parse check-layer dry-run native board kernel | sdk boot testimage
-#   YOCTO_STANDIN      1: compilers, Go and the kernel's source come from Debian
-#                      packages and the Go module proxy (meta-standin); the step
-#                      boot is run then, too
+#   YOCTO_STANDIN      1: compilers, Go, the kernel's source and the system come
+#                      from Debian packages and the Go module proxy (meta-standin);
+#                      the step boot is run then, too
 #   YOCTO_GO           the folder with the release's Go for it, as the go command
 #                      keeps it (~/go/pkg/mod/cache/download/golang.org/toolchain/@v)
 #   YOCTO_LINUX        the kernel source for it (/usr/src/linux-source-6.12.tar.xz)
+#   YOCTO_DEBS         the folder with the system's packages for it; docs/yocto.md
+#                      says which (~/.cache/dmaheap/debs)
 #
 # It fetches no release. Exit codes: 0 all ok or skipped, 1 a step failed, 2 usage.
 set -uo pipefail
@@ -76,7 +78,8 @@ configure() {
 			echo "STANDIN_LINUX = \"$linux\""
 			echo "STANDIN_LINUX_VERSION = \"$linux_version\""
 			[ -z "${YOCTO_GO:-}" ] || echo "STANDIN_GO = \"$YOCTO_GO\""
-			fi
+			[ -z "${YOCTO_DEBS:-}" ] || echo "STANDIN_DEBS = \"$YOCTO_DEBS\""
+		fi
 		[ -z "${DL_DIR:-}" ] || echo "DL_DIR = \"$DL_DIR\""
 		[ -z "${SSTATE_DIR:-}" ] || echo "SSTATE_DIR = \"$SSTATE_DIR\""
 		[ -z "${YOCTO_CONF:-}" ] || cat "$YOCTO_CONF"

@@ -9,7 +9,7 @@ FILESEXTRAPATHS:prepend := "${STANDIN_LAYERDIR}/recipes/files:"
 LINUX_VERSION = "${STANDIN_LINUX_VERSION}"
 PV = "${LINUX_VERSION}"
 STANDIN_UNPACKDIR = "${@d.getVar('UNPACKDIR') or d.getVar('WORKDIR')}"
-SRC_URI = "file://${STANDIN_LINUX};subdir=linux;striplevel=1 file://defconfig"
+SRC_URI = "file://${STANDIN_LINUX};subdir=linux;striplevel=1 file://defconfig file://standin.cfg"
 S = "${STANDIN_UNPACKDIR}/linux"
 LIC_FILES_CHKSUM = "file://COPYING;md5=6bc538ed5bd9a7fc9398086aedcd7e46"
 

@@ -7,7 +7,7 @@ inherit native
 
 INHIBIT_DEFAULT_DEPS = "1"
 PROVIDES = "pseudo-native virtual/fakeroot-native"
-S = "${WORKDIR}"
+S = "${@d.getVar('UNPACKDIR') or d.getVar('WORKDIR')}"
 
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"

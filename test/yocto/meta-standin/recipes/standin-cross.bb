@@ -12,7 +12,7 @@ PROVIDES = "\
     virtual/${TARGET_PREFIX}gcc virtual/${TARGET_PREFIX}g++ virtual/${TARGET_PREFIX}binutils \
     virtual/cross-cc virtual/cross-c++ virtual/cross-binutils \
 "
-S = "${WORKDIR}"
+S = "${@d.getVar('UNPACKDIR') or d.getVar('WORKDIR')}"
 
 STANDIN_PREFIX = "/usr/bin/${TARGET_ARCH}-linux-gnu-"
 
