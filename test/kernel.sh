@@ -8,7 +8,8 @@
 #                       [--with NAME]... [--keep-going] [--cached]
 #                       [image|selftest|line]
 #
-#   image         what QEMU boots, with kernel-patches/ (default)
+#   image         what QEMU boots, with kernel-patches/ (default); modules, where
+#                 the configuration has any, are in lib/modules beside it
 #   selftest      the kernel's own tools/testing/selftests/dmabuf-heaps, static
 #   line          nothing: print which line of kernels it is, such as 6.12
 #   --arch A      architecture, as Go calls it: arm64 (default), arm, riscv64
@@ -481,8 +482,10 @@ wait "$job" || {
 }
 job=
 check_config "$obj/.config"
+goals=("$image")
+! grep -q '^CONFIG_MODULES=y' "$obj/.config" || goals+=(modules)
 run_logged "$label, ${#patches[@]} patch(es)" "$work/build.log" "$total" \
-	make -C "$src" "O=$obj" "-j$jobs" "$image"
+	make -C "$src" "O=$obj" "-j$jobs" "${goals[@]}"
 [ -z "${first:-}" ] ||
 	grep -cE '^  (CC|AS|LD|AR|HOSTCC|HOSTLD) ' "$work/build.log" >"$cache/build/objects-$arch-$flavour"
 
@@ -491,6 +494,14 @@ rm -rf "$tmp"
 mkdir -p "$tmp"
 cp "$obj/arch/$karch/boot/$image" "$obj/System.map" "$tmp/"
 cp "$obj/.config" "$tmp/config"
+if [ ${#goals[@]} -gt 1 ]; then
+	# Nothing here looks modules up by name, so depmod has no part in it.
+	make -s -C "$src" "O=$obj" "INSTALL_MOD_PATH=$tmp" DEPMOD=true modules_install >"$work/modules.log" 2>&1 || {
+		tail -n 20 "$work/modules.log" >&2
+		fail 3 "installing the modules failed, see $work/modules.log"
+	}
+	find "$tmp/lib/modules" -type l -delete
+fi
 {
 	echo "version $version"
 	echo "source $source_id"

@@ -205,9 +205,18 @@ func (b *Bench) Fragments() []string {
 // makes the compiler go over nearly everything once more is in one kernel, huge
 // pages among it; it is built last, so that nothing has to come back from it.
 func (b *Bench) Second() (k rig.Kernel, ok bool) {
-	config := filepath.Join(b.Root, "test", "bench", "testdata", "media.config")
-	return rig.Kernel{Fragments: append(b.Fragments(), config)}, b.Line == heapcfg.DefaultTarget().Kernel
+	config := func(name string) string { return filepath.Join(b.Root, "test", "bench", "testdata", name) }
+	switch {
+	case b.HasModules():
+		return rig.Kernel{Fragments: []string{config("modules.config")}}, true
+	case b.Line == heapcfg.DefaultTarget().Kernel:
+		return rig.Kernel{Fragments: append(b.Fragments(), config("media.config"))}, true
+	}
+	return rig.Kernel{}, false
 }
+
+// HasModules tells whether mainline's heaps can be modules.
+func (b *Bench) HasModules() bool { return !b.Line.Before(heapcfg.Version{Major: 7}) }
 
 // HasKUnit tells whether this line of kernels has KUnit.
 func (b *Bench) HasKUnit() bool { return !b.Line.Before(heapcfg.Version{Major: 5, Minor: 5}) }

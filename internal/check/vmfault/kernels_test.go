@@ -64,6 +64,55 @@ func TestKernelConfig(t *testing.T) {
 	}
 }
 
+// A heap that somebody must load, and that nobody has loaded.
+func TestModuleNotLoaded(t *testing.T) {
+	b, ctx := bench.Setup(t)
+	onlyModules(t, b)
+	other := *b
+	other.Image = secondKernel(ctx, t, b)
+	const label = "module-not-loaded"
+	hold(t, boot(ctx, t, &other, b.Example.Merged, "", true, command(label, nil, "--heap", "system")), label,
+		want{"heap-present", "system", "a module that is not loaded", "modprobe system_heap", report.ExitFailed})
+}
+
+// onlyModules skips a test on lines whose heaps are part of the kernel.
+func onlyModules(t *testing.T, b *bench.Bench) {
+	t.Helper()
+	if !b.HasModules() {
+		t.Skipf("the heaps of kernel %v cannot be modules", b.Line)
+	}
+}
+
+// Modules of --module are loaded before the check, and one that the kernel
+// refuses is said aloud and keeps nobody from the verdict.
+func TestInitramfsModules(t *testing.T) {
+	b, ctx := bench.Setup(t)
+	onlyModules(t, b)
+	image := secondKernel(ctx, t, b)
+	found, err := filepath.Glob(filepath.Join(filepath.Dir(image), "lib", "modules", "*", "kernel", "drivers", "dma-buf", "heaps", "system_heap.ko"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("want one system_heap.ko beside %s, have %q, %v", image, found, err)
+	}
+	broken := filepath.Join(t.TempDir(), "broken.ko")
+	if err := os.WriteFile(broken, []byte("\x7fELF and no more"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	vm := machineWith(b, pack(ctx, t, b, b.Example.Lock, "--module", broken, "--module", found[0], "--", "--heap", "system"))
+	vm.Kernel = image
+	res := vm.run(ctx, t)
+	if res.Exit != 0 {
+		t.Errorf("exit %d:\n%s", res.Exit, res.Console)
+	}
+	for _, want := range []string{"init: module /lib/modules/00-broken.ko: it was built for another kernel", "PASS heap-present"} {
+		if !strings.Contains(res.Console, want) {
+			t.Errorf("the console lacks %q:\n%s", want, res.Console)
+		}
+	}
+	if strings.Contains(res.Console, "01-system_heap.ko:") {
+		t.Errorf("the module was refused:\n%s", res.Console)
+	}
+}
+
 // secondKernel skips a test on lines that have none.
 func secondKernel(ctx context.Context, t *testing.T, b *bench.Bench) string {
 	t.Helper()
