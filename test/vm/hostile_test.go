@@ -35,6 +35,9 @@ type region struct {
 	says string // the one line of the log that says why not, behind the name
 	// before612 is says where an older kernel sees it differently.
 	before612 string
+	before510 string
+	// fatal: no kernel before 5.10 survives it, with the patches or without.
+	fatal bool
 	// free: no page of it is the region's own, since the kernel could not
 	// reserve it.
 	free bool
@@ -57,6 +60,8 @@ func (r region) with(more string) region { r.more += more + " "; return r }
 func (r region) isHeap() region          { r.heap = true; return r }
 func (r region) refused(s string) region { r.says = s; return r }
 func (r region) older(s string) region   { r.before612 = s; return r }
+func (r region) oldest(s string) region { r.before510 = s; return r }
+func (r region) killsOldest() region    { r.fatal = true; return r }
 func (r region) unreserved() region      { r.free = true; return r }
 
 // source returns the node as device tree source.
@@ -131,13 +136,15 @@ func broken() []region {
 		carveout("edge@5ff80000", 0x5ff8_0000, mib).
 			refused("0x000000005ff80000+0x100000 is not all RAM; correct 'reg', or add 'no-map' if it is device memory").unreserved(),
 		carveout("mapped@40300000", 0x4030_0000, mib).with("no-map;").
-			refused("0x0000000040300000+0x100000 is mapped by the kernel in spite of 'no-map'; move the region").unreserved(),
+			refused("0x0000000040300000+0x100000 is mapped by the kernel in spite of 'no-map'; move the region").unreserved().
+			killsOldest(), // it takes the kernel image out of the linear map
 		{name: "dynamic", compatible: heapcfg.CompatCarveout, more: "size = <0 0x30000000>; ", says: notReserved, free: true},
 		carveout("last@52300000", 0x5230_0000, mib).isHeap(),
 	}
 }
 
-// many are 65 regions: before 6.12 the kernel keeps track of 64.
+// many are 65 regions: before 6.12 the kernel keeps track of 64, before 5.10 of
+// 32.
 func many() []region {
 	var out []region
 	for i := range uint64(65) {
@@ -145,6 +152,9 @@ func many() []region {
 		r := carveout(fmt.Sprintf("r%d@%x", i, base), base, mib).isHeap()
 		if i == 64 {
 			r = r.older(notReserved)
+		}
+		if i >= 32 {
+			r = r.oldest(notReserved)
 		}
 		out = append(out, r)
 	}
@@ -164,10 +174,17 @@ var noHeap = regexp.MustCompile(`(?m)^.*\] \w+: (.*: no heap: .*)$`)
 
 func bootRegions(ctx context.Context, t *testing.T, b *bench.Bench, regions []region) {
 	old := b.Line.Before(heapcfg.Version{Major: 6, Minor: 12})
+	oldest := b.Line.Before(heapcfg.Version{Major: 5, Minor: 10})
 	var nodes string
 	var wantLines, wantHeaps, kept []string
 	for _, r := range regions {
+		if oldest && r.fatal {
+			continue
+		}
 		nodes += r.source()
+		if oldest && r.before510 != "" {
+			r.heap, r.says = false, r.before510
+		}
 		if old && r.before612 != "" {
 			r.heap, r.says = false, r.before612
 		}
