@@ -60,8 +60,8 @@ func (r region) with(more string) region { r.more += more + " "; return r }
 func (r region) isHeap() region          { r.heap = true; return r }
 func (r region) refused(s string) region { r.says = s; return r }
 func (r region) older(s string) region   { r.before612 = s; return r }
-func (r region) oldest(s string) region { r.before510 = s; return r }
-func (r region) killsOldest() region    { r.fatal = true; return r }
+func (r region) oldest(s string) region  { r.before510 = s; return r }
+func (r region) killsOldest() region     { r.fatal = true; return r }
 func (r region) unreserved() region      { r.free = true; return r }
 
 // source returns the node as device tree source.
