@@ -201,18 +201,18 @@ func (b *Bench) Fragments() []string {
 	return out
 }
 
-// Second is how to build the other kernel of a line, if it has one. All that
-// makes the compiler go over nearly everything once more is in one kernel, huge
-// pages among it; it is built last, so that nothing has to come back from it.
-func (b *Bench) Second() (k rig.Kernel, ok bool) {
+// Second is how to build the other kernel of a line. All that makes the compiler
+// go over nearly everything once more is in one kernel, huge pages among it; it
+// is built last, so that nothing has to come back from it.
+func (b *Bench) Second() rig.Kernel {
 	config := func(name string) string { return filepath.Join(b.Root, "test", "bench", "testdata", name) }
 	switch {
 	case b.HasModules():
-		return rig.Kernel{Fragments: []string{config("modules.config")}}, true
+		return rig.Kernel{Fragments: []string{config("modules.config")}}
 	case b.Line == heapcfg.DefaultTarget().Kernel:
-		return rig.Kernel{Fragments: append(b.Fragments(), config("media.config"))}, true
+		return rig.Kernel{Fragments: append(b.Fragments(), config("media.config"))}
 	}
-	return rig.Kernel{}, false
+	return rig.Kernel{Fragments: append(b.Fragments(), config("huge.config"))}
 }
 
 // HasModules tells whether mainline's heaps can be modules.

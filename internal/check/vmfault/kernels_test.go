@@ -15,50 +15,68 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dmaheap/dmaheap/heapcfg"
 	"github.com/dmaheap/dmaheap/internal/report"
 	"github.com/dmaheap/dmaheap/test/bench"
 	"github.com/dmaheap/dmaheap/test/rig"
 )
 
-// kernelFaults lie in how the kernel was built.
-var kernelFaults = []struct {
+// A kernelFault lies in how the kernel was built.
+type kernelFault struct {
 	label    string
 	fragment string // of testdata, "" for none
 	check    []string
 	want     want
-}{
-	{label: "no-heaps", fragment: "no-heaps.config",
-		want: want{"heaps-supported", "", "built without CONFIG_DMABUF_HEAPS", "CONFIG_DMABUF_HEAPS=y", report.ExitUnsupported}},
-	{label: "no-driver", check: []string{"--heap", "npu"},
-		want: want{"heap-present", "npu@", "built without the driver of carveout heaps", "CONFIG_DMABUF_HEAPS_CARVEOUT=y", report.ExitFailed}},
 }
 
-// faultyKernel returns how to build the kernel of a fault.
-func faultyKernel(b *bench.Bench, fragment string) rig.Kernel {
-	k := rig.Kernel{}
-	if fragment != "" {
-		k.Fragments = []string{filepath.Join(b.Root, "internal", "check", "vmfault", "testdata", fragment)}
+// kernelFaults are those that say something about this line.
+func kernelFaults(b *bench.Bench) []kernelFault {
+	switch b.Line {
+	case heapcfg.DefaultTarget().Kernel:
+		return []kernelFault{
+			{label: "no-heaps", fragment: "no-heaps.config",
+				want: want{"heaps-supported", "", "built without CONFIG_DMABUF_HEAPS", "CONFIG_DMABUF_HEAPS=y", report.ExitUnsupported}},
+			{label: "no-driver", check: []string{"--heap", "npu"},
+				want: want{"heap-present", "npu@", "built without the driver of carveout heaps", "CONFIG_DMABUF_HEAPS_CARVEOUT=y", report.ExitFailed}},
+		}
+	case heapcfg.Version{Major: 5, Minor: 10}: // the last with ION beside heaps
+		return []kernelFault{
+			{label: "ion", fragment: "ion.config",
+				want: want{"heaps-supported", "", "ION (/dev/ion)", "CONFIG_DMABUF_HEAPS=y", report.ExitUnsupported}},
+		}
 	}
-	return k
+	return nil
+}
+
+// image builds the kernel of a fault.
+func (f kernelFault) image(ctx context.Context, t *testing.T, b *bench.Bench) string {
+	t.Helper()
+	k := rig.Kernel{}
+	if f.fragment != "" {
+		k.Fragments = []string{filepath.Join(b.Root, "internal", "check", "vmfault", "testdata", f.fragment)}
+	}
+	return b.Kernel(ctx, t, k)
 }
 
 // TestBuild builds what the tests boot beside the kernel of the bench, but for
 // the second kernel of the line, which test/truth builds when all else is done.
 func TestBuild(t *testing.T) {
 	b, ctx := bench.Setup(t)
-	onDefaultLine(t, b)
-	for _, f := range kernelFaults {
-		b.Kernel(ctx, t, faultyKernel(b, f.fragment))
+	for _, f := range kernelFaults(b) {
+		f.image(ctx, t, b)
 	}
 }
 
 func TestKernelConfig(t *testing.T) {
 	b, ctx := bench.Setup(t)
-	onDefaultLine(t, b)
-	for _, f := range kernelFaults {
+	faults := kernelFaults(b)
+	if len(faults) == 0 {
+		t.Skipf("kernel %v has none of these faults", b.Line)
+	}
+	for _, f := range faults {
 		t.Run(f.label, func(t *testing.T) {
 			other := *b
-			other.Image = b.Kernel(ctx, t, faultyKernel(b, f.fragment))
+			other.Image = f.image(ctx, t, b)
 			hold(t, boot(ctx, t, &other, b.Example.Merged, "", true, command(f.label, nil, f.check...)), f.label, f.want)
 		})
 	}
@@ -69,7 +87,7 @@ func TestModuleNotLoaded(t *testing.T) {
 	b, ctx := bench.Setup(t)
 	onlyModules(t, b)
 	other := *b
-	other.Image = secondKernel(ctx, t, b)
+	other.Image = b.Kernel(ctx, t, b.Second())
 	const label = "module-not-loaded"
 	hold(t, boot(ctx, t, &other, b.Example.Merged, "", true, command(label, nil, "--heap", "system")), label,
 		want{"heap-present", "system", "a module that is not loaded", "modprobe system_heap", report.ExitFailed})
@@ -88,7 +106,7 @@ func onlyModules(t *testing.T, b *bench.Bench) {
 func TestInitramfsModules(t *testing.T) {
 	b, ctx := bench.Setup(t)
 	onlyModules(t, b)
-	image := secondKernel(ctx, t, b)
+	image := b.Kernel(ctx, t, b.Second())
 	found, err := filepath.Glob(filepath.Join(filepath.Dir(image), "lib", "modules", "*", "kernel", "drivers", "dma-buf", "heaps", "system_heap.ko"))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("want one system_heap.ko beside %s, have %q, %v", image, found, err)
@@ -113,16 +131,6 @@ func TestInitramfsModules(t *testing.T) {
 	}
 }
 
-// secondKernel skips a test on lines that have none.
-func secondKernel(ctx context.Context, t *testing.T, b *bench.Bench) string {
-	t.Helper()
-	k, ok := b.Second()
-	if !ok {
-		t.Skipf("kernel %v has no second kernel", b.Line)
-	}
-	return b.Kernel(ctx, t, k)
-}
-
 // importResult finds the result of a check on one heap.
 func importResult(v verdict, id, heap string) report.Result {
 	for _, r := range v.Results {
@@ -140,7 +148,7 @@ func TestImport(t *testing.T) {
 	b, ctx := bench.Setup(t)
 	onDefaultLine(t, b)
 	other := *b
-	other.Image = secondKernel(ctx, t, b)
+	other.Image = b.Kernel(ctx, t, b.Second())
 	verdicts := map[string]verdict{}
 	for _, tt := range []struct {
 		label, arguments string
@@ -221,7 +229,7 @@ func TestInitramfsChains(t *testing.T) {
 		bench.Lacking(t, fmt.Errorf("mke2fs of e2fsprogs: %w\n%s", err, said))
 	}
 	vm := machineWith(b, pack(ctx, t, b, b.Example.Lock, "--then", "init", "--", "--heap", "npu"))
-	vm.Kernel = secondKernel(ctx, t, b)
+	vm.Kernel = b.Kernel(ctx, t, b.Second())
 	vm.Devices = []string{"-drive", "if=none,id=root,format=raw,file=" + disk, "-device", "virtio-blk-device,drive=root"}
 	for _, tt := range []struct {
 		name, arguments, dtb string
