@@ -83,6 +83,11 @@ type layout struct {
 func (l layout) as(kernel string) layout {
 	if o, ok := l.on[kernel]; ok {
 		l.rules, l.heaps, l.missing, l.says, l.silent, l.dies = o.rules, o.heaps, o.missing, o.says, o.silent, o.dies
+		// Nothing can be had of a heap that is not there.
+		l.probe = slices.DeleteFunc(slices.Clone(l.probe), func(p string) bool {
+			name, _, _ := strings.Cut(p, " ")
+			return slices.Contains(o.missing, name)
+		})
 	}
 	return l
 }
