@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -119,11 +120,15 @@ func (w *worker) close(sl *slot, s step) error {
 	}
 	unix.Close(sl.fd)
 	sl.fd, sl.buf = -1, nil
-	if s.A&3 == 0 { // the other times memory lives on by its mappings
-		for _, m := range sl.maps {
-			w.drop(m)
+	if s.A&3 != 0 {
+		return nil // memory lives on by its mappings
+	}
+	maps := sl.maps
+	sl.maps = nil
+	for _, m := range maps {
+		if err := release(m.addr, m.bytes); err != nil {
+			return err
 		}
-		sl.maps = nil
 	}
 	return nil
 }
@@ -139,6 +144,21 @@ func mmap(addr, bytes uintptr, prot, flags, fd int, off uint64) (uintptr, error)
 func munmap(addr, bytes uintptr) error {
 	if _, _, errno := unix.Syscall(unix.SYS_MUNMAP, addr, bytes, 0); errno != 0 {
 		return errno
+	}
+	return nil
+}
+
+// release takes a mapping away for good. A kernel that has no memory, or is made to
+// have none, may refuse that, but not for ever.
+func release(addr, bytes uintptr) error {
+	var err error
+	for range 50 {
+		if err = munmap(addr, bytes); err != unix.ENOMEM {
+			break
+		}
+	}
+	if err != nil {
+		return broken("munmap of %d bytes: %v", bytes, err)
 	}
 	return nil
 }
@@ -187,13 +207,11 @@ func (w *worker) mapped(fd int, off uint64, bytes uintptr, prot int, fn func([]u
 		return err
 	}
 	err = touched(func() error { return fn(words(at, bytes)) })
-	if e := munmap(at, bytes); e != nil && err == nil && !w.Starve {
-		err = broken("munmap: %v", e)
+	if e := release(at, bytes); e != nil && err == nil {
+		err = e
 	}
 	return err
 }
-
-func (w *worker) drop(m window) { _ = munmap(m.addr, m.bytes) }
 
 // part chooses whole pages of a buffer.
 func (w *worker) part(buf *buffer, a, b uint32) (off uint64, bytes uintptr) {
@@ -222,61 +240,54 @@ func (w *worker) keepMap(sl *slot, s step) error {
 	if err != nil {
 		return err
 	}
-	if len(sl.maps) >= 4 {
-		w.drop(sl.maps[0])
-		sl.maps = sl.maps[1:]
-	}
 	sl.maps = append(sl.maps, window{sl.buf, at, bytes, off, prot})
-	return nil
+	if len(sl.maps) <= 4 {
+		return nil
+	}
+	first := sl.maps[0]
+	sl.maps = sl.maps[1:]
+	return release(first.addr, first.bytes)
 }
 
-// unmap takes a mapping away, or the front, the end or the middle of it.
-func (w *worker) unmap(sl *slot, s step) error {
+// change does something to one of the mappings of a slot, and keeps what is left
+// of it.
+func (w *worker) change(sl *slot, s step, how func(window, step) ([]window, error)) error {
 	sl.mu.Lock()
 	defer sl.mu.Unlock()
 	if len(sl.maps) == 0 {
 		return errSkipped
 	}
 	i := int(s.A) % len(sl.maps)
-	m := sl.maps[i]
+	left, err := how(sl.maps[i], s)
+	sl.maps = slices.Replace(sl.maps, i, i+1, left...)
+	return err
+}
+
+// unmap takes a mapping away, or the front, the end or the middle of it.
+func (w *worker) unmap(m window, s step) ([]window, error) {
 	pages := m.bytes / w.page
 	if s.B&1 == 0 || pages < 3 {
-		w.drop(m)
-		sl.maps = append(sl.maps[:i], sl.maps[i+1:]...)
-		return nil
+		return nil, release(m.addr, m.bytes)
 	}
 	first := uintptr(s.C) % pages
 	count := 1 + uintptr(s.D)%(pages-first)
 	if err := munmap(m.addr+first*w.page, count*w.page); err != nil {
-		return err
+		return []window{m}, err
 	}
 	front := window{m.buf, m.addr, first * w.page, m.off, m.prot}
 	skip := (first + count) * w.page
 	back := window{m.buf, m.addr + skip, m.bytes - skip, m.off + uint64(skip), m.prot}
-	sl.maps = append(sl.maps[:i], sl.maps[i+1:]...)
-	for _, piece := range []window{front, back} {
-		if piece.bytes > 0 {
-			sl.maps = append(sl.maps, piece)
-		}
-	}
-	return nil
+	return slices.DeleteFunc([]window{front, back}, func(piece window) bool { return piece.bytes == 0 }), nil
 }
 
 const mremapDontUnmap = 4
 
 // remap lets a mapping shrink, move, or grow: past the end of the buffer there
 // must be nothing to see.
-func (w *worker) remap(sl *slot, s step) error {
-	sl.mu.Lock()
-	defer sl.mu.Unlock()
-	if len(sl.maps) == 0 {
-		return errSkipped
-	}
-	i := int(s.A) % len(sl.maps)
-	m := sl.maps[i]
+func (w *worker) remap(m window, s step) ([]window, error) {
 	pages := m.bytes / w.page
 	bytes := m.bytes
-	flags := uintptr(unix.MREMAP_MAYMOVE)
+	flags, to := uintptr(unix.MREMAP_MAYMOVE), uintptr(0)
 	switch s.B % 4 {
 	case 0:
 		bytes = (1 + uintptr(s.C)%pages) * w.page
@@ -285,47 +296,40 @@ func (w *worker) remap(sl *slot, s step) error {
 	case 2:
 		flags |= mremapDontUnmap
 	case 3:
-		// To somewhere else: a place that is free for sure.
-		to, err := mmap(0, bytes, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, -1, 0)
-		if err != nil {
-			return err
+		// To somewhere else: a place that is free for sure. When the call fails,
+		// it may be anybody's by then, so nothing takes it back.
+		var err error
+		if to, err = mmap(0, bytes, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, -1, 0); err != nil {
+			return []window{m}, err
 		}
-		at, _, errno := unix.Syscall6(unix.SYS_MREMAP, m.addr, m.bytes, bytes, unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED, to, 0)
-		if errno != 0 {
-			_ = munmap(to, bytes)
-			// It may have been unmapped before the call failed.
-			w.drop(m)
-			sl.maps = append(sl.maps[:i], sl.maps[i+1:]...)
-			return errno
-		}
-		sl.maps[i].addr = at
-		return w.check(sl.maps[i])
+		flags |= unix.MREMAP_FIXED
 	}
-	at, _, errno := unix.Syscall6(unix.SYS_MREMAP, m.addr, m.bytes, bytes, flags, 0, 0)
+	at, _, errno := unix.Syscall6(unix.SYS_MREMAP, m.addr, m.bytes, bytes, flags, to, 0)
 	if errno != 0 {
-		return errno
+		return []window{m}, errno
 	}
 	if flags&mremapDontUnmap != 0 {
-		w.drop(m)
-		m.addr = at
-		w.drop(m)
-		sl.maps = append(sl.maps[:i], sl.maps[i+1:]...)
-		return nil
+		err := release(m.addr, m.bytes)
+		if e := release(at, m.bytes); e != nil {
+			err = e
+		}
+		return nil, err
 	}
-	sl.maps[i].addr = at
 	end := uintptr(m.buf.size - m.off)
 	if bytes > end && m.prot&unix.PROT_READ != 0 {
 		var seen uint64
 		err := touched(func() error { seen = words(at+end, w.page)[0]; return nil })
 		if err == nil {
-			return broken("a mapping grew past the end of its buffer and shows %#x there", seen)
+			return nil, broken("a mapping grew past the end of its buffer and shows %#x there", seen)
 		}
 	}
-	sl.maps[i].bytes = min(bytes, end)
 	if bytes > end {
-		_ = munmap(at+end, bytes-end)
+		if err := release(at+end, bytes-end); err != nil {
+			return nil, err
+		}
 	}
-	return w.check(sl.maps[i])
+	m.addr, m.bytes = at, min(bytes, end)
+	return []window{m}, w.check(m)
 }
 
 // check looks at what is seen through a mapping.
@@ -384,27 +388,22 @@ func (w *worker) verify(sl *slot, s step) error {
 	})
 }
 
-func (w *worker) protect(sl *slot, s step) error {
-	sl.mu.Lock()
-	defer sl.mu.Unlock()
-	if len(sl.maps) == 0 {
-		return errSkipped
-	}
-	m := &sl.maps[int(s.A)%len(sl.maps)]
+// protect changes what may be done with a mapping, or how it is used.
+func (w *worker) protect(m window, s step) ([]window, error) {
 	if s.B&1 == 0 {
 		advice := []uintptr{0, 1, 2, 3, 4, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24}[s.C%22]
 		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, m.addr, m.bytes, advice); errno != 0 {
-			return errno
+			return []window{m}, errno
 		}
-		return w.check(*m)
+		return []window{m}, w.check(m)
 	}
 	prot := []int{unix.PROT_NONE, unix.PROT_READ, unix.PROT_READ | unix.PROT_WRITE, unix.PROT_READ | unix.PROT_EXEC}[s.C&3]
 	if _, _, errno := unix.Syscall(unix.SYS_MPROTECT, m.addr, m.bytes, uintptr(prot)); errno != 0 {
-		return errno
+		return []window{m}, errno
 	}
 	if m.buf.readOnly && prot&unix.PROT_WRITE != 0 {
-		return broken("mprotect made a mapping of a read-only descriptor writable")
+		return nil, broken("mprotect made a mapping of a read-only descriptor writable")
 	}
 	m.prot = prot
-	return nil
+	return []window{m}, nil
 }

@@ -116,7 +116,7 @@ func startFaults(args []string) error {
 	number := []byte(strconv.Itoa(fd))
 
 	// What they return does not matter: most are cut short on purpose. What
-	// they hold they let go of.
+	// they hold they let go of, so that the next ones find the heap as it was.
 	alloc := func(size uint64, flags int, bytes uintptr) {
 		a := allocation{len: size, fdFlags: unix.O_RDWR | unix.O_CLOEXEC}
 		if ioctl(heap, heapAlloc, unsafe.Pointer(&a)) != nil {
@@ -124,7 +124,7 @@ func startFaults(args []string) error {
 		}
 		if bytes > 0 {
 			if at, err := mmap(0, bytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|flags, int(a.fd), 0); err == nil {
-				_ = munmap(at, bytes)
+				_ = release(at, bytes)
 			}
 		}
 		unix.Close(int(a.fd))
@@ -140,7 +140,7 @@ func startFaults(args []string) error {
 		{"allocate, map and populate", func() { alloc(1<<20, unix.MAP_POPULATE, 1<<20) }},
 		{"map a part", func() {
 			if at, err := mmap(0, w.page, unix.PROT_READ, unix.MAP_SHARED, fd, uint64(w.page)); err == nil {
-				_ = munmap(at, w.page)
+				_ = release(at, w.page)
 			}
 		}},
 		{"import", func() {
@@ -194,6 +194,18 @@ func startFaults(args []string) error {
 		if err := w.examine(buf, words(kept, uintptr(buf.size)), 0, true); err != nil {
 			return err
 		}
+	}
+	// A mapping that stayed would have kept room from those after it.
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return err
+	}
+	want := 0
+	if kept != 0 {
+		want = 1
+	}
+	if n := bytes.Count(maps, []byte("/dmabuf:")); n != want {
+		return fmt.Errorf("%d mappings of buffers are left, want %d:\n%s", n, want, maps)
 	}
 	fmt.Println(injected)
 	return nil

@@ -57,12 +57,16 @@ func (w *worker) badAlloc(s step) error {
 
 // allocIntoReadOnly asks for a buffer with a struct that the kernel can read
 // and not write, so that the descriptor cannot be told. It must not stay open.
-func (w *worker) allocIntoReadOnly(heap int) error {
+func (w *worker) allocIntoReadOnly(heap int) (err error) {
 	at, err := mmap(0, w.page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, -1, 0)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = munmap(at, w.page) }()
+	defer func() {
+		if e := release(at, w.page); e != nil {
+			err = e
+		}
+	}()
 	data := words(at, 24)
 	data[0], data[1] = uint64(w.page), (unix.O_RDWR|unix.O_CLOEXEC)<<32
 	if _, _, errno := unix.Syscall(unix.SYS_MPROTECT, at, w.page, unix.PROT_READ); errno != 0 {
@@ -99,10 +103,10 @@ func (w *worker) badMap(sl *slot, s step) error {
 	default:
 		// Whether a private mapping is possible depends on the heap.
 		at, err := mmap(0, w.page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE, sl.fd, 0)
-		if err == nil {
-			err = munmap(at, w.page)
+		if err != nil {
+			return err
 		}
-		return err
+		return release(at, w.page)
 	}
 }
 

@@ -54,7 +54,7 @@ func (w *worker) dup(fd int, s step) error {
 	if s.A&16 != 0 {
 		at, err := mmap(0, w.page, unix.PROT_READ, unix.MAP_SHARED, d, 0)
 		if err == nil {
-			_ = munmap(at, w.page)
+			_ = release(at, w.page)
 		}
 	}
 	unix.Close(d)
@@ -102,7 +102,7 @@ func (w *worker) receive(sl *slot) error {
 			}
 			at, err := mmap(0, w.page, unix.PROT_READ, unix.MAP_SHARED, fd, 0)
 			if err == nil {
-				_ = munmap(at, w.page)
+				_ = release(at, w.page)
 			}
 			buf.closed = errors.Is(err, unix.EINVAL)
 			sl.mu.Lock()

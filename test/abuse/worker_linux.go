@@ -173,9 +173,9 @@ func (w *worker) do(s step) error {
 	case opClose:
 		return w.close(sl, s)
 	case opUnmap:
-		return w.unmap(sl, s)
+		return w.change(sl, s, w.unmap)
 	case opRemap:
-		return w.remap(sl, s)
+		return w.change(sl, s, w.remap)
 	case opReceive:
 		return w.receive(sl)
 	case opBadAlloc:
@@ -185,7 +185,7 @@ func (w *worker) do(s step) error {
 	case opNoRoom:
 		return w.noRoom(s)
 	case opProtect:
-		return w.protect(sl, s)
+		return w.change(sl, s, w.protect)
 	case opMap:
 		return w.keepMap(sl, s)
 	}
