@@ -160,7 +160,7 @@ func Run(ctx context.Context, board *sysinfo.Board, dev Device, lock *heapcfg.Lo
 		return nil, err
 	}
 	head(r.rep)
-	r.liveLayout()
+	r.layout, _ = board.Layout() // what needs it, says why it is missing
 	if r.supported(nodesErr) {
 		r.treeMatches()
 		r.treeRules()

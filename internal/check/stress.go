@@ -91,12 +91,8 @@ func RunStress(ctx context.Context, board *sysinfo.Board, dev Device, heap strin
 // deviceOnly reports whether the live device tree keeps the processor off the
 // memory of a heap.
 func deviceOnly(board *sysinfo.Board, heap string) bool {
-	tree, err := board.Tree()
-	if err != nil {
-		return false
-	}
-	layout, _ := heapcfg.FromTree(sysinfo.TreePath, tree, board.Target())
-	return layout != nil && slices.ContainsFunc(layout.Expect(), func(e heapcfg.Expected) bool {
+	layout, err := board.Layout()
+	return err == nil && slices.ContainsFunc(layout.Expect(), func(e heapcfg.Expected) bool {
 		return e.Name == heap && e.Access == heapcfg.DeviceOnly
 	})
 }

@@ -254,17 +254,9 @@ func (f *checkFlags) fromConfig(env *Env, board *sysinfo.Board, name string) (*h
 func (f *checkFlags) fromTree(board *sysinfo.Board) (*heapcfg.Lock, string, error) {
 	// A name in Config would say that a compiler wrote the lock.
 	nothing := heapcfg.NewLock("", &heapcfg.Layout{})
-	tree, err := board.Tree()
+	layout, err := board.Layout()
 	if err != nil {
-		return nothing, fmt.Sprintf("no lock file, and no device tree (%s): what every heap must do", sysinfo.Reason(err)), nil
-	}
-	layout, findings := heapcfg.FromTree(sysinfo.TreePath, tree, board.Target())
-	if layout == nil {
-		why := "no memory node"
-		if len(findings) > 0 {
-			why = findings[0].Message
-		}
-		return nothing, fmt.Sprintf("no lock file, and %s cannot be used (%s): what every heap must do", sysinfo.TreePath, why), nil
+		return nothing, fmt.Sprintf("no lock file, and no device tree that can be used (%s): what every heap must do", sysinfo.Reason(err)), nil
 	}
 	return heapcfg.NewLock("", layout), "the live device tree", nil
 }

@@ -29,14 +29,11 @@ func (b *Board) Heaps() ([]Heap, error) {
 	if err != nil {
 		return nil, err
 	}
-	var layout *heapcfg.Layout
-	if tree, err := b.Tree(); err == nil {
-		target := b.plainTarget()
-		if !target.Patched {
-			target = b.Target() // the configuration may know better
-		}
-		layout, _ = heapcfg.FromTree(TreePath, tree, target)
+	target := b.plainTarget()
+	if !target.Patched {
+		target = b.Target() // the configuration may know better
 	}
+	layout, _ := b.layoutFor(target)
 	var out []Heap
 	for _, n := range nodes {
 		if n.Link != "" || !n.Device {

@@ -183,6 +183,23 @@ func (b *Board) Tree() (*fdt.Tree, error) {
 	})
 }
 
+// Layout returns what the live device tree asks the kernel for, so that the
+// rules of the compiler can be asked about the board. The error says why there
+// is none: no tree, or one that cannot be used.
+func (b *Board) Layout() (*heapcfg.Layout, error) { return b.layoutFor(b.Target()) }
+
+func (b *Board) layoutFor(t heapcfg.Target) (*heapcfg.Layout, error) {
+	tree, err := b.Tree()
+	if err != nil {
+		return nil, err
+	}
+	l, findings := heapcfg.FromTree(TreePath, tree, t)
+	if l == nil {
+		return nil, errors.New(findings[0].Place.Path + ": " + findings[0].Message)
+	}
+	return l, nil
+}
+
 // Model returns what the device tree calls the board, "" without a tree. It
 // reads no more than that: it is for the first line that people see.
 func (b *Board) Model() string {
