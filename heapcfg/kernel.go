@@ -14,6 +14,7 @@ type Version struct{ Major, Minor int }
 // Kernel releases at which the behaviour that the rules speak of changed.
 var (
 	v5_6  = Version{5, 6}  // drivers/dma-buf/heaps/cma_heap.c
+	v5_17 = Version{5, 17} // only children of /reserved-memory are regions, drivers/of/fdt.c
 	v5_18 = Version{5, 18} // CMA alignment is one pageblock, mm/cma.c
 	v6_12 = Version{6, 12} // pageblock follows THP as measured; OF regions counted dynamically
 	v6_19 = Version{6, 19} // one heap per reusable region, drivers/dma-buf/heaps/cma_heap.c

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -187,7 +188,7 @@ func (l *Layout) overlapping() [][2]int {
 			}
 		}
 	}
-	slices.SortStableFunc(pieces, func(a, b piece) int { return cmp.Compare(a.Base, b.Base) })
+	sort.SliceStable(pieces, func(i, j int) bool { return pieces[i].Base < pieces[j].Base })
 	const most = 1000
 	found := map[[2]int]bool{}
 	var open []piece // those that reach to where the next one starts
@@ -207,8 +208,9 @@ func (l *Layout) overlapping() [][2]int {
 	for pair := range found {
 		pairs = append(pairs, pair)
 	}
-	slices.SortFunc(pairs, func(a, b [2]int) int {
-		return cmp.Or(cmp.Compare(a[1], b[1]), cmp.Compare(a[0], b[0]))
+	sort.Slice(pairs, func(i, j int) bool {
+		a, b := pairs[i], pairs[j]
+		return cmp.Or(cmp.Compare(a[1], b[1]), cmp.Compare(a[0], b[0])) < 0
 	})
 	return pairs
 }

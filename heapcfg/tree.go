@@ -311,7 +311,7 @@ func (l *Layout) readReserved(name string, root *fdt.Node) {
 		// Before 5.17 every node below is a region to the kernel, however
 		// deep it lies (drivers/of/fdt.c, __fdt_scan_reserved_mem).
 		for _, c := range n.Children {
-			if l.Target.Kernel.Before(Version{5, 17}) && c.Has("reg") {
+			if l.Target.Kernel.Before(v5_17) && c.Has("reg") {
 				l.Regions = append(l.Regions, l.region(name, c))
 			}
 		}
@@ -462,7 +462,7 @@ func (l *Layout) dynamic(n *fdt.Node, size []byte, r *Region, defect func(rule, 
 			defect("region-size-cells", "alignment has %d bytes, the kernel wants %d (#address-cells %d)", len(v), 4*l.Cells.Address, l.Cells.Address)
 		} else {
 			r.Align, _ = numProp(n, "alignment")
-			if r.Align&(r.Align-1) != 0 {
+			if r.Align != 0 && !isPow2(r.Align) {
 				defect("region-alignment", "its alignment %#x is no power of two", r.Align)
 			}
 		}
