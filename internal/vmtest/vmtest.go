@@ -451,11 +451,20 @@ func commands(text string) []Command {
 // CommandOutput returns a writer for [VM].Console that passes on to w, while
 // the guest runs, what its commands print and nothing else.
 func CommandOutput(w io.Writer) io.Writer {
+	return Follow(w, func(string) {})
+}
+
+// Follow is CommandOutput, and calls began with each command that the guest
+// starts, before it prints anything.
+func Follow(w io.Writer, began func(line string)) io.Writer {
 	blank := 0
 	// A blank line is held back until another line follows: the one that
 	// guest prints before DoneMark is none of the command's.
 	s := &splitter{
-		run: func(string) { blank = 0 },
+		run: func(line string) {
+			blank = 0
+			began(line)
+		},
 		out: func(line string) {
 			if line == "" {
 				blank++

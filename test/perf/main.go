@@ -10,7 +10,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -93,6 +92,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return 3
 		}
 	}
+	if f.failed != nil {
+		fmt.Fprintf(stderr, "perf: %v\n", f.failed)
+		return 3
+	}
 	if docs == "" {
 		return 0
 	}
@@ -148,6 +151,7 @@ func commands(name map[string]string, lent heapcfg.Range, quick bool) [][]string
 	perf := func(what string, argv ...string) { all = append(all, append([]string{"/bin/perf", what}, argv...)) }
 	bytes := func(n uint64) string { return fmt.Sprint(n) }
 	perf("clear", "-size", bytes(64*mib), "-count", times(30), "-heap", name[tight])
+	perf("clear", "-size", bytes(512*mib), "-count", times(10), "-heap", name[big])
 	perf("cycle", "-count", times(200), "-size", bytes(64*mib), "-heap", name[cma], "-heap", name[system], "-heap", name[tight])
 	perf("map", "-count", times(10), "-size", bytes(512*mib), "-heap", name[cma], "-heap", name[big])
 	area := fmt.Sprintf("%#x+%#x", uint64(lent.Base), lent.Size)
@@ -250,7 +254,7 @@ func measure(ctx context.Context, r *rig.Rig, dir, image string, only *regexp.Re
 		return nil, err
 	}
 	fmt.Fprintf(progress, "perf: booting; with all rounds this takes about a quarter of an hour\n")
-	vm := vmtest.VM{Machine: r.Machine, Kernel: image, Initrd: initrd, DTB: merged, Timeout: time.Hour, Console: vmtest.CommandOutput(&steps{w: progress})}
+	vm := vmtest.VM{Machine: r.Machine, Kernel: image, Initrd: initrd, DTB: merged, Timeout: time.Hour, Console: vmtest.Follow(io.Discard, steps(progress, len(plan.Run)))}
 	res, err := vmtest.Run(ctx, vm)
 	if err != nil {
 		return nil, err
@@ -260,28 +264,25 @@ func measure(ctx context.Context, r *rig.Rig, dir, image string, only *regexp.Re
 	}
 	f := &figures{quick: quick, name: name, machine: machine(ctx, r.Machine)}
 	for _, c := range res.Commands {
+		err := f.add(c.Output)
 		if c.Exit != 0 {
-			return nil, fmt.Errorf("in the guest, %s ended with %d; see %s", c.Line, c.Exit, in("console.log"))
+			err = fmt.Errorf("it ended with %d; see %s", c.Exit, in("console.log"))
 		}
-		if err := f.add(c.Output); err != nil {
-			return nil, fmt.Errorf("in the guest, %s: %w", c.Line, err)
+		if err != nil && f.failed == nil {
+			f.failed = fmt.Errorf("in the guest, %s: %w", c.Line, err)
 		}
 	}
 	return f, f.draw()
 }
 
-// steps shows that something comes from the guest, and not what.
-type steps struct {
-	w io.Writer
-	n int
-}
-
-func (s *steps) Write(p []byte) (int, error) {
-	if bytes.HasPrefix(p, []byte("PERF ")) || bytes.HasPrefix(p, []byte("{")) {
-		s.n++
-		fmt.Fprintf(s.w, "perf: %d results\n", s.n)
+// steps says which command of the guest is running, and how long after the boot.
+func steps(w io.Writer, of int) func(string) {
+	n, start := 0, time.Now()
+	return func(line string) {
+		n++
+		words := strings.Fields(line)
+		fmt.Fprintf(w, "perf: %v: part %d of %d, %s\n", time.Since(start).Round(time.Second), n, of, words[1])
 	}
-	return len(p), nil
 }
 
 // machine says what the figures were measured on.

@@ -63,6 +63,13 @@ func newFiller(a area) (*filler, error) {
 	if a.size == 0 {
 		return nil, errors.New("-area is missing")
 	}
+	// From 6.7 on a processor keeps tens of MiB of freed pages for itself. MemFree
+	// does not count them, and an allocation of another kind does not get them:
+	// the kernel would call it out of memory.
+	err := os.WriteFile("/proc/sys/vm/percpu_pagelist_high_fraction", []byte("1000"), 0)
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // that is how it is called from 5.14 on
+		return nil, err
+	}
 	frames, err := os.Open("/proc/self/pagemap")
 	return &filler{
 		area: a, frames: frames, pinned: map[uint64]bool{},

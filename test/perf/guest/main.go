@@ -300,8 +300,10 @@ const (
 	clearNsFile = "/sys/kernel/debug/heap_importer/clear_ns"
 )
 
-// clearPages measures the kernel's clear_page on the memory of a buffer: the
-// rate to hold the zeroing of the heap against, which zeroes the same memory.
+// clearPages measures, in turn, the kernel's clear_page on the memory of a
+// buffer, and how long a buffer of all of the heap takes to come back when the
+// last one was written to and is given back just before: the heap has to zero
+// the same memory meanwhile.
 func clearPages(o options) error {
 	heaps, err := open(o.heaps)
 	if err != nil {
@@ -309,7 +311,7 @@ func clearPages(o options) error {
 	}
 	for _, h := range heaps {
 		for _, size := range o.sizes {
-			var times []time.Duration
+			var clear, again []time.Duration
 			for range o.count {
 				b, err := h.Alloc(size)
 				if err != nil {
@@ -322,10 +324,20 @@ func clearPages(o options) error {
 				if err != nil {
 					return err
 				}
-				times = append(times, time.Duration(ns))
+				clear = append(clear, time.Duration(ns))
+				if err := touch(b); err != nil {
+					return err
+				}
+				start := time.Now()
+				b.Close()
+				if b, err = h.Alloc(size); err != nil {
+					return err
+				}
+				again = append(again, time.Since(start))
 				b.Close()
 			}
-			report(timed("clear", h.Name(), size, times))
+			report(timed("clear", h.Name(), size, clear))
+			report(timed("clear-again", h.Name(), size, again))
 		}
 	}
 	return nil
@@ -474,20 +486,22 @@ func pressure(o options) error {
 					closeAll(held)
 					held = held[:0]
 				}
-				if f != nil {
-					free, err := f.fill()
-					if err != nil {
-						return err
-					}
-					lent += 1 - float64(free)/float64(o.area.size)
-					if name == "pinned" {
-						if err := f.pin(); err != nil {
-							return err
-						}
-					}
-				}
 				for i := range heaps {
 					k := (n + i) % len(heaps)
+					// Anew for each heap: an attempt in the area moves its pages
+					// elsewhere, and the next heap would find nothing left there.
+					if f != nil {
+						free, err := f.fill()
+						if err != nil {
+							return err
+						}
+						lent += 1 - float64(free)/float64(o.area.size)
+						if name == "pinned" {
+							if err := f.pin(); err != nil {
+								return err
+							}
+						}
+					}
 					if _, err := f.moved(); err != nil {
 						return err
 					}
@@ -516,7 +530,7 @@ func pressure(o options) error {
 				r := timed(name, h.Name(), size, times[k])
 				r.Values = map[string]float64{"given": float64(given[k]) / float64(rounds)}
 				if f != nil {
-					r.Values["lent"] = lent / float64(rounds)
+					r.Values["lent"] = lent / float64(rounds*len(heaps))
 					r.Values["moved"] = float64(moved[k]) / float64(rounds)
 				}
 				report(r)
