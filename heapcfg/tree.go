@@ -390,11 +390,14 @@ func (l *Layout) region(name string, n *fdt.Node) Region {
 	l.flags(n, &r, defect)
 	if r.Kind == CMA || r.Kind == Carveout || r.Kind == Chunk {
 		r.Heap = &Heap{Access: Cached, Default: r.Default && r.Kind == CMA}
-		if r.NoMap {
+		combine := r.Kind != CMA && n.Has(PropWriteCombine)
+		switch {
+		case combine && !r.NoMap:
+			defect("write-combine-mapped", "it is write-combining, and not no-map")
+		case combine:
+			r.Heap.Access = WriteCombine
+		case r.NoMap:
 			r.Heap.Access = DeviceOnly
-			if n.Has(PropWriteCombine) {
-				r.Heap.Access = WriteCombine
-			}
 		}
 		if r.Kind == Chunk {
 			if size, ok := n.U32("chunk-size"); ok {

@@ -322,6 +322,8 @@ var layouts = []layout{
 		says: []string{`dma_heap: a@54000800: no heap: .* is not a multiple of the page size`}},
 	{name: "reusable carveout", nodes: []*fdt.Node{carve("a@54000000", "reg", reg(0x54000000, 16*mib), "reusable", nil)},
 		rules: []string{"error carveout-reusable"}, missing: []string{"a@54000000"}, says: []string{`dma_heap: a@54000000: no heap: `}},
+	{name: "write-combining carveout that is mapped", nodes: []*fdt.Node{carve("a@54000000", "reg", reg(0x54000000, 16*mib), heapcfg.PropWriteCombine, nil)},
+		rules: []string{"error write-combine-mapped"}, missing: []string{"a@54000000"}, says: []string{`dma_heap: a@54000000: no heap: 'write-combining' needs 'no-map', `}},
 	{name: "carveout the CPU cannot map", nodes: []*fdt.Node{carve("a@54000000", "reg", reg(0x54000000, 16*mib), "no-map", nil)},
 		heaps: []string{"a@54000000"}},
 	{name: "the kernel's name", nodes: []*fdt.Node{pool("system", "reg", reg(0x50000000, 32*mib))},
