@@ -758,7 +758,10 @@ func (l *linter) addressCells() {
 }
 
 func (l *linter) count() {
-	const limit = 64
+	limit := 64
+	if l.Target.Kernel.Before(v5_10) {
+		limit = 32
+	}
 	all := l.Target.Kernel.Before(v6_12)
 	n := 0
 	l.each(func(_ int, r *Region) {

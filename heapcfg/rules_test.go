@@ -173,6 +173,7 @@ func TestRulesOnTrees(t *testing.T) {
 		{"bad memory", DefaultTarget(), func(t *fdt.Tree) { t.Root.Child("memory@40000000").Set("reg", fdt.U32s(1)) }, []string{"/memory@40000000 tree-memory"}},
 		{"root cells", DefaultTarget(), func(t *fdt.Tree) { t.Root.Set("#size-cells", fdt.U32s(0)) }, []string{"/ tree-cells"}},
 		{"65 regions on 6.1", Target{Kernel: Version{6, 1}, PageSize: 4 * KiB, Patched: true}, manyRegions, []string{"/reserved-memory/r64@50040000 region-count"}},
+		{"65 regions on 5.4", Target{Kernel: Version{5, 4}, PageSize: 4 * KiB, Patched: true}, manyRegions, []string{"/reserved-memory/r32@50020000 region-count"}},
 		{"65 regions on 6.12", DefaultTarget(), manyRegions, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
