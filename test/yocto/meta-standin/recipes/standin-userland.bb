@@ -30,7 +30,7 @@ do_install() {
 	cp -a ${WORKDIR}/debs/. ${D}/
 	chown -R root:root ${D}
 
-	install -d ${D}/dev ${D}/proc ${D}/sys ${D}/tmp ${D}/run ${D}/root ${D}/mnt ${D}${sbindir} ${D}${sysconfdir}/default ${D}${sysconfdir}/init.d ${D}/sbin ${D}/bin
+	install -d ${D}/dev ${D}/proc ${D}/sys ${D}/tmp ${D}/run ${D}/root ${D}/mnt ${D}${sbindir} ${D}${sysconfdir}/default ${D}${sysconfdir}/dropbear ${D}${sysconfdir}/init.d ${D}/sbin ${D}/bin
 	ln -sf busybox ${D}/bin/sh
 	ln -sf ../bin/busybox ${D}/sbin/init
 	install -m 0755 ${S}/standin-rcS ${D}${sysconfdir}/init.d/rcS
