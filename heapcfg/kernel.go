@@ -111,8 +111,8 @@ func DefaultTarget() Target {
 // CMA_MIN_ALIGNMENT_BYTES (include/linux/cma.h), and pageblocks shrink to a
 // huge page with CONFIG_HUGETLB_PAGE, or with CONFIG_TRANSPARENT_HUGEPAGE as
 // booted on 6.12. 16 KiB pages give 32 MiB and 64 KiB pages 512 MiB on arm64,
-// with or without huge pages; only 5.10 without them would be content with half
-// and an eighth of that.
+// with or without huge pages; only kernels up to 5.10 without them would be
+// content with half and an eighth of that.
 func (t Target) CMAAlign() uint64 {
 	switch t.PageSize {
 	case 16 * KiB:

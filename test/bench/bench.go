@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/heapcfg/fdt"
 	"github.com/dmaheap/dmaheap/internal/initramfs"
 	"github.com/dmaheap/dmaheap/internal/vmtest"
 	"github.com/dmaheap/dmaheap/test/rig"
@@ -92,6 +93,15 @@ func SkipIfAsked(t *testing.T) {
 func OnlyDefaultLine(t *testing.T) {
 	t.Helper()
 	SkipIfAsked(t)
+	if usual, is := DefaultLine(t); !is {
+		t.Skipf("is tested on kernel %s alone", usual)
+	}
+}
+
+// DefaultLine returns the line of kernels that is built without being asked for,
+// and whether it is the one under test.
+func DefaultLine(t *testing.T) (usual string, is bool) {
+	t.Helper()
 	r, err := rig.New(os.Stderr)
 	if err != nil {
 		t.Fatal(err)
@@ -100,13 +110,10 @@ func OnlyDefaultLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	usual, err := r.DefaultLine(context.Background())
-	if err != nil {
+	if usual, err = r.DefaultLine(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if line != usual || os.Getenv("KERNEL_SRC") != "" {
-		t.Skipf("is tested on kernel %s alone", usual)
-	}
+	return usual, line == usual && os.Getenv("KERNEL_SRC") == ""
 }
 
 // Lacking ends a test that lacks something: as failed where that is required,
@@ -320,6 +327,34 @@ func (b *Bench) Selftest(ctx context.Context, t *testing.T) string {
 		Lacking(t, err)
 	}
 	return program
+}
+
+// ReadTree reads a device tree of the host.
+func ReadTree(t *testing.T, file string) *fdt.Tree {
+	t.Helper()
+	blob, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := fdt.Parse(blob)
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	return tree
+}
+
+// WriteTree writes a device tree to a file that goes with the test.
+func WriteTree(t *testing.T, tree *fdt.Tree) string {
+	t.Helper()
+	blob, err := tree.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "board.dtb")
+	if err := os.WriteFile(file, blob, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // WithRegions returns the base tree with these children of /reserved-memory, given

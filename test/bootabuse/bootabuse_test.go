@@ -133,14 +133,7 @@ func TestBootAbuse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	blob, err := os.ReadFile(b.Base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	base, err := fdt.Parse(blob)
-	if err != nil {
-		t.Fatal(err)
-	}
+	base := bench.ReadTree(t, b.Base)
 	archive, err := initramfs.Archive(bench.File(t, "/init", program, 0o755))
 	if err != nil {
 		t.Fatal(err)

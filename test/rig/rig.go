@@ -168,6 +168,7 @@ type Kernel struct {
 	Fragments []string // config fragments the kernel must obey
 	KeepGoing bool     // only warn when it cannot
 	Debug     bool     // with the kernel's own checkers
+	With      []string // names of more base configurations, such as 64k
 	Cached    bool     // build nothing
 	Env       []string // settings on top of this process's environment
 }
@@ -196,6 +197,9 @@ func (r *Rig) kernelScript(ctx context.Context, k Kernel, what string) (string, 
 	argv := []string{filepath.Join(r.Root, "test", "kernel.sh"), "--arch", r.Machine.Arch}
 	for _, f := range k.Fragments {
 		argv = append(argv, "--config", f)
+	}
+	for _, name := range k.With {
+		argv = append(argv, "--with", name)
 	}
 	for _, flag := range []struct {
 		name string

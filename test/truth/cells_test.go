@@ -3,13 +3,13 @@
 package truth
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/dmaheap/dmaheap/heapcfg/fdt"
 	"github.com/dmaheap/dmaheap/internal/initramfs"
 	"github.com/dmaheap/dmaheap/internal/vmtest"
+	"github.com/dmaheap/dmaheap/test/bench"
 	"github.com/dmaheap/dmaheap/test/rig"
 )
 
@@ -51,24 +51,10 @@ func narrow(t *testing.T, tree *fdt.Tree) *fdt.Tree {
 // A board whose addresses have one cell, from heaps.yaml to heapctl check.
 func TestOneCell(t *testing.T) {
 	b, ctx, base := setup(t)
-	blob, err := narrow(t, base).Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
 	on := *b
-	on.Base = filepath.Join(t.TempDir(), "narrow.dtb")
-	if err := os.WriteFile(on.Base, blob, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	on.Base = bench.WriteTree(t, narrow(t, base))
 	board := on.Compile(ctx, t, filepath.Join(b.Root, "test", "bench", "testdata", "all.yaml"))
-	merged, err := os.ReadFile(board.Merged)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree, err := fdt.Parse(merged)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tree := bench.ReadTree(t, board.Merged)
 	for _, prop := range []string{"#address-cells", "#size-cells"} {
 		if n, ok := tree.Root.Child("reserved-memory").U32(prop); !ok || n != 1 {
 			t.Errorf("/reserved-memory has %s %d, want 1", prop, n)

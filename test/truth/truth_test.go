@@ -35,15 +35,7 @@ func TestMain(m *testing.M) { os.Exit(bench.Main(m)) }
 func setup(t *testing.T) (*bench.Bench, context.Context, *fdt.Tree) {
 	t.Helper()
 	b, ctx := bench.Setup(t)
-	data, err := os.ReadFile(b.Base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	base, err := fdt.Parse(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b, ctx, base
+	return b, ctx, bench.ReadTree(t, b.Base)
 }
 
 // What the boot code of QEMU puts into memory.
@@ -513,6 +505,11 @@ func TestBuild(t *testing.T) {
 	b, ctx, _ := setup(t)
 	mainline(ctx, t, b)
 	b.Kernel(ctx, t, b.Second())
+	if _, is := bench.DefaultLine(t); is {
+		for _, p := range pageSizes {
+			p.kernel(ctx, t, b)
+		}
+	}
 }
 
 // mainline returns a kernel without our patches.
@@ -809,14 +806,7 @@ func (l *layout) judge(t *testing.T, target heapcfg.Target, tree *fdt.Tree) *fdt
 // boot compares what the kernel does with what is written down.
 func (l *layout) boot(ctx context.Context, t *testing.T, b *bench.Bench, image string, tree *fdt.Tree) {
 	t.Helper()
-	blob, err := tree.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dtb := filepath.Join(t.TempDir(), "board.dtb")
-	if err := os.WriteFile(dtb, blob, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	dtb := bench.WriteTree(t, tree)
 	plan := initramfs.Plan{KeepGoing: true, Run: [][]string{{"/bin/heapctl", "list", "-o", "json"}}}
 	for _, p := range l.probe {
 		heap, size, _ := strings.Cut(p, " ")
