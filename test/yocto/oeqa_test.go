@@ -60,6 +60,8 @@ func TestRuntimeCase(t *testing.T) {
 		want               []string
 	}{
 		{"passed", passed, "0", true, []string{"PASSED 'heapctl.zeroed npu@54000000'"}},
+		// ssh makes one stream of standard output and standard error.
+		{"after a notice", "heapctl: a full check takes all memory\n" + passed + "\n", "0", true, []string{"PASSED 'heapctl.zeroed npu@54000000'"}},
 		{"mixed", mixed, "1", false, []string{
 			"PASSED 'heapctl.heaps-supported'",
 			"FAILED 'heapctl.heap-present video@54000000'",

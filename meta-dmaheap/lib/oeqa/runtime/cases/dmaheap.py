@@ -27,7 +27,10 @@ class DmaheapTest(OERuntimeTestCase, OEPTestResultTestCase):
         status, output = self.target.run(command)
         ended = '%s ended with %d\n%s' % (command, status, output)
         self.assertIn(status, REPORTED, msg=ended)
-        report = json.loads(output)
+        # What heapctl says on standard error comes along: the report is from the
+        # first brace on.
+        self.assertIn('{', output, msg=ended)
+        report, _ = json.JSONDecoder().raw_decode(output[output.index('{'):])
         self.assertEqual(report['format'], 'heapctl-report', msg=ended)
         self.assertTrue(report['results'], msg='no check was run\n' + ended)
 
