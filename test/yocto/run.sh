@@ -12,7 +12,8 @@
 #   YOCTO_CONF         a file to append to local.conf
 #   YOCTO_KERNELS      kernel recipes to patch and configure (linux-yocto)
 #   YOCTO_STEPS        which steps; by default all but those after the bar:
-#                      parse check-layer dry-run native board kernel | sdk boot testimage
+#                      parse check-layer dry-run native board kernel |
+#                      release sdk boot testimage fit
 #   YOCTO_STANDIN      1: compilers, Go, the kernel's source and the system come
 #                      from Debian packages and the Go module proxy (meta-standin);
 #                      the step boot is run then, too
@@ -191,6 +192,48 @@ testimage() {
 	in_build "$work" bitbake core-image-dmaheap && in_build "$work" bitbake -c testimage core-image-dmaheap
 }
 
+# heapctl from a release tarball, fetched as one is but for the server.
+release() {
+	local tarball
+	tarball=$(ARCHS='' release/dist.sh "$logs/dist") || return
+	cat >"$logs/release.conf" <<-END
+		PREMIRRORS:prepend = "https://dmaheap.example/.* file://$logs/dist/ "
+		DMAHEAP_RELEASE = "https://dmaheap.example/$(basename "$tarball");sha256sum=$(sha256sum "$tarball" | cut -d' ' -f1)"
+	END
+	in_build "$work" bitbake -R "$logs/release.conf" heapctl-native
+}
+
+# A FIT image with the overlay in it under the name that bootm is to be given. Up to
+# walnascar the kernel's recipe makes the image, so the overlay cannot be for a tree
+# of the kernel's own: it is that of the example. Later it is a real board's.
+fit() {
+	local target=virtual/kernel deploy listing number
+	if [ -e "$core/meta/recipes-kernel/linux/linux-yocto-fitimage.bb" ]; then
+		target="linux-yocto-fitimage"
+		cat >"$logs/fit.conf" <<-END
+			KERNEL_CLASSES:append = " kernel-fit-extra-artifacts"
+			KERNEL_DEVICETREE = "freescale/imx8mp-evk.dtb"
+			DMAHEAP_CONFIG = "$repo/examples/imx8mp/heaps.yaml"
+			DMAHEAP_BASE_DTB = "\${DEPLOY_DIR_IMAGE}/imx8mp-evk.dtb"
+			DMAHEAP_BASE_DTB_DEPENDS = "virtual/kernel:do_deploy"
+		END
+	else
+		cat >"$logs/fit.conf" <<-END
+			KERNEL_CLASSES:append = " kernel-fitimage"
+			KERNEL_IMAGETYPES:append = " fitImage"
+		END
+	fi
+	echo 'PREFERRED_PROVIDER_virtual/dtb = "dmaheap-board"' >>"$logs/fit.conf"
+	in_build "$work" bitbake -R "$logs/fit.conf" "$target:do_deploy" dmaheap-board:do_deploy || return
+	deploy=$(in_build "$work" bitbake -e | sed -n 's/^DEPLOY_DIR_IMAGE="\(.*\)"$/\1/p')
+	listing=$(dumpimage -l "$deploy/fitImage") || return
+	echo "$listing"
+	number=$(sed -nE 's/^ Image ([0-9]+) \(fdt-heaps\.dtbo\)$/\1/p' <<<"$listing")
+	grep -q '(conf-heaps\.dtbo)$' <<<"$listing" && [ -n "$number" ] &&
+		dumpimage -T flat_dt -p "$number" -o "$logs/fit.dtbo" "$deploy/fitImage" &&
+		cmp "$logs/fit.dtbo" "$deploy/devicetree/heaps.dtbo"
+}
+
 # What was built must boot, and show the heaps that heaps.yaml asks for.
 boot() {
 	local out deploy
@@ -212,9 +255,12 @@ step "board refusals" refusals
 for recipe in ${YOCTO_KERNELS:-linux-yocto}; do
 	step "kernel $recipe" kernel "$recipe"
 done
+step "release heapctl" release
 step "sdk heapctl" in_build "$work" bitbake nativesdk-heapctl
 step "boot initramfs" boot
 step "testimage" testimage
+# Last, since it is another kernel.
+step "fit image" fit
 
 echo
 if [ ${#failed[@]} -gt 0 ]; then
