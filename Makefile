@@ -124,7 +124,7 @@ DURATION ?= 2m
 abuse: ## attack the heaps of a kernel for DURATION; SEED= repeats a run, DEBUG=1 takes the debug kernel
 	@test/setup.sh boot kernel
 	@MAKEFLAGS= DMAHEAP_VM=require ABUSE_DURATION='$(DURATION)' ABUSE_SEED='$(SEED)' DMAHEAP_VM_DEBUG='$(DEBUG)' \
-		go test -count=1 -timeout 0 -run TestAbuse ./test/abuse
+		go test -count=1 -v -timeout 0 -run TestAbuse ./test/abuse
 
 COUNT ?= 200
 
