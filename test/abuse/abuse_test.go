@@ -74,7 +74,7 @@ func TestAbuse(t *testing.T) {
 	if out := res.Commands[0].Output; !regexp.MustCompile(`(?m)^abuse: \d{3,} steps done`).MatchString(out) {
 		t.Errorf("abuse has done next to nothing:\n%s", out)
 	}
-	if b.Debug && !strings.Contains(res.Console, "kasan: KernelAddressSanitizer initialized") {
+	if b.Debug && !strings.Contains(res.Console, "KernelAddressSanitizer initialized") {
 		t.Error("this kernel has no KASAN: the test looked at the wrong one")
 	}
 }
