@@ -298,6 +298,40 @@ func TestHeapRoundTrip(t *testing.T) {
 	})
 }
 
+func TestFromMemory(t *testing.T) {
+	page := uint64(os.Getpagesize())
+	before := openFiles(t)
+	b, err := FromMemory(3*page + 1)
+	if errors.Is(err, ErrUnsupported) || errors.Is(err, ErrPermission) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Size() != 4*page {
+		t.Errorf("Size() = %d, want %d", b.Size(), 4*page)
+	}
+	m, err := b.Map(ReadWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Sync(Write, func() error { m.Bytes()[4*page-1] = 7; return nil }); err != nil {
+		t.Error(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	if after := openFiles(t); after != before {
+		t.Errorf("%d descriptors are open, were %d", after, before)
+	}
+	if _, err := FromMemory(0); !errors.Is(err, ErrInvalid) {
+		t.Errorf("FromMemory(0) = %v, want %v", err, ErrInvalid)
+	}
+}
+
 func TestHeapPassing(t *testing.T) {
 	eachHeap(t, func(t *testing.T, h *Heap) {
 		b, err := h.Alloc(8192)

@@ -12,7 +12,7 @@
 #                 the configuration has any, are in lib/modules beside it
 #   selftest      the kernel's own tools/testing/selftests/dmabuf-heaps, static
 #   line          nothing: print which line of kernels it is, such as 6.12
-#   --arch A      architecture, as Go calls it: arm64 (default), arm, riscv64
+#   --arch A      architecture, as Go calls it: arm64 (default), arm, riscv64, amd64
 #   --config F    merge fragment F as well, and fail unless the kernel obeys it
 #   --keep-going  only warn when it does not, or when the series names a patch
 #                 that is not there
@@ -108,6 +108,12 @@ riscv64)
 	target=riscv64-linux-gnu-
 	image=Image
 	arch_configs=(arm64-virt.config riscv64-virt.config)
+	;;
+amd64)
+	karch=x86
+	target=x86_64-linux-gnu-
+	image=bzImage
+	arch_configs=(arm64-virt.config amd64-virt.config)
 	;;
 *) fail 2 "no machine of architecture '$arch'" ;;
 esac

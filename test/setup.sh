@@ -29,8 +29,9 @@ case $arch in
 arm64) qemu=qemu-system-aarch64 qemu_package=qemu-system-arm cross=aarch64-linux-gnu libc=arm64 ;;
 arm) qemu=qemu-system-arm qemu_package=qemu-system-arm cross=arm-linux-gnueabihf libc=armhf ;;
 riscv64) qemu=qemu-system-riscv64 qemu_package=qemu-system-misc cross=riscv64-linux-gnu libc=riscv64 ;;
+amd64) qemu=qemu-system-x86_64 qemu_package=qemu-system-x86 cross=x86_64-linux-gnu libc=amd64 ;;
 *)
-	echo "setup: no machine of architecture '$arch' (arm64, arm or riscv64)" >&2
+	echo "setup: no machine of architecture '$arch' (arm64, arm, riscv64 or amd64)" >&2
 	exit 2
 	;;
 esac
@@ -65,9 +66,14 @@ for group in "$@"; do
 	kernel)
 		need_command gcc gcc
 		need_file /usr/include/stdio.h libc6-dev
-		need_command "$cross-gcc" "gcc-$cross"
-		# The selftest is linked statically against the target's libc.
-		need_file "/usr/$cross/lib/libc.a" "libc6-dev-$libc-cross"
+		# A PC's own compiler has the name of the one for PCs.
+		if [ "$arch-$(uname -m)" != amd64-x86_64 ]; then
+			need_command "$cross-gcc" "gcc-${cross/_/-}"
+			# The selftest is linked statically against the target's libc.
+			need_file "/usr/$cross/lib/libc.a" "libc6-dev-$libc-cross"
+		fi
+		# The kernel looks through its objects with a tool that wants it.
+		[ "$arch" != amd64 ] || need_file /usr/include/libelf.h libelf-dev
 		need_command make make
 		need_command flex flex
 		need_command bison bison

@@ -56,6 +56,10 @@ var ARM = Machine{Arch: "arm", QEMU: "qemu-system-arm", Type: "virt,dtb-randomne
 // RISCV64 is a machine whose firmware, OpenSBI, comes with QEMU.
 var RISCV64 = Machine{Arch: "riscv64", QEMU: "qemu-system-riscv64", Type: "virt", CPU: "rv64", Console: "ttyS0"}
 
+// AMD64 is a PC, which has no device tree. It is none of [MachineOf]: nothing can
+// be compiled for it.
+var AMD64 = Machine{Arch: "amd64", QEMU: "qemu-system-x86_64", Type: "pc", CPU: "qemu64", Console: "ttyS0"}
+
 // MachineOf returns the machine of an architecture, as Go calls it.
 func MachineOf(arch string) (Machine, error) {
 	for _, m := range []Machine{ARM64, ARM, RISCV64} {
