@@ -151,7 +151,6 @@ func commands(name map[string]string, lent heapcfg.Range, quick bool) [][]string
 	perf := func(what string, argv ...string) { all = append(all, append([]string{"/bin/perf", what}, argv...)) }
 	bytes := func(n uint64) string { return fmt.Sprint(n) }
 	perf("clear", "-size", bytes(64*mib), "-count", times(30), "-heap", name[tight])
-	perf("clear", "-size", bytes(512*mib), "-count", times(10), "-heap", name[big])
 	perf("cycle", "-count", times(200), "-size", bytes(64*mib), "-heap", name[cma], "-heap", name[system], "-heap", name[tight])
 	perf("map", "-count", times(10), "-size", bytes(512*mib), "-heap", name[cma], "-heap", name[big])
 	area := fmt.Sprintf("%#x+%#x", uint64(lent.Base), lent.Size)
