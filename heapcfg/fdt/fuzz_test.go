@@ -166,6 +166,7 @@ func FuzzOverlay(f *testing.F) {
 	f.Add(int64(1), "memory-region", "video@50000000", "heap0", "okay")
 	f.Add(int64(2), "a b", "a/b", "1x", "*/ \\")
 	f.Add(int64(3), "x", "__overlay__", "fw", "\x00\xff")
+	f.Add(int64(153), "0", "a", "x", "*/ \\") // two fragments add a node to the same one
 	f.Fuzz(func(t *testing.T, seed int64, prop, node, label, text string) {
 		o := randomOverlay(rand.New(rand.NewSource(seed)), false)
 		first := o.Fragments[0]
@@ -190,13 +191,28 @@ func FuzzOverlay(f *testing.F) {
 		if err != nil {
 			t.Fatalf("Parse of a written overlay: %v", err)
 		}
-		target := first.TargetPath
-		if target == "" {
-			target, _ = fuzzBase().Label(first.TargetLabel)
+		base := fuzzBase()
+		into := func(f *Fragment) string {
+			if f.TargetPath != "" {
+				return f.TargetPath
+			}
+			path, _ := base.Label(f.TargetLabel)
+			return path
 		}
-		for _, c := range fuzzBase().Lookup(target).Children {
+		target := into(first)
+		for _, c := range base.Lookup(target).Children {
 			if baseName(c.Name) == baseName(node) {
 				return // merged into a node of the base, whose phandle may be lost
+			}
+		}
+		for _, other := range o.Fragments[1:] {
+			if base.Lookup(into(other)) != base.Lookup(target) {
+				continue
+			}
+			for _, c := range other.Node.Children {
+				if baseName(c.Name) == baseName(node) {
+					return // merged with one of another fragment, and the last phandle stays
+				}
 			}
 		}
 		merged, err := Apply(fuzzBase(), overlay)
