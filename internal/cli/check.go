@@ -181,8 +181,11 @@ func (f *checkFlags) expectation(env *Env, board *sysinfo.Board, args []string) 
 		name = args[0]
 	} else if f.lock != "" {
 		name = f.lock
-	} else if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+	} else if fi, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
 		return f.fromTree(board)
+	} else if err == nil && !fi.Mode().IsRegular() {
+		// Nobody named it, so nobody is about to write into it if it is a pipe.
+		return nil, "", usagef("%s is no regular file; name the lock file that \"heapctl compile\" wrote", name)
 	}
 	if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" {
 		return f.fromConfig(env, board, name)

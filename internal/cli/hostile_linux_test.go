@@ -265,6 +265,21 @@ func TestHostileBoard(t *testing.T) {
 	}
 }
 
+// The lock file that nobody named is not waited for where it is a pipe.
+func TestLockIsAPipe(t *testing.T) {
+	root := t.TempDir()
+	lock := filepath.Join(root, defaultLock)
+	if err := os.MkdirAll(filepath.Dir(lock), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(lock, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := heapctl(t, "check", "--root", root); code != ExitUsage || !strings.Contains(stderr, "no regular file") {
+		t.Errorf("exit %d, want %d: %s", code, ExitUsage, stderr)
+	}
+}
+
 // churn changes files while they are read.
 func churn(rng *rand.Rand, root string) (stop func()) {
 	files := append([]string(nil), hostileFiles...)
