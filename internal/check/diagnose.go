@@ -229,12 +229,8 @@ func (r *run) cmaOff() (why, evidence string, ok bool) {
 		}
 		return "", "", false
 	}
-	if r.layout != nil {
-		for i := range r.layout.Regions {
-			if x := &r.layout.Regions[i]; x.Default && x.Active() {
-				return "", "", false
-			}
-		}
+	if r.layout != nil && statesDefault(r.layout) {
+		return "", "", false
 	}
 	cfg, err := r.board.Config()
 	if err != nil || cfg.Value("DMA_CMA") != "y" || cfg.Value("CMA_SIZE_SEL_PERCENTAGE") == "y" {

@@ -350,12 +350,17 @@ func (r *run) strange(n sysinfo.Node) *outcome {
 		advise("add it to heaps.yaml if it is wanted; else remove the node %s from /reserved-memory, or set status = \"disabled\"", n.Name)
 }
 
+// statesDefault reports whether a region is to be the default CMA area.
+func statesDefault(l *heapcfg.Layout) bool {
+	return slices.ContainsFunc(l.Regions, func(x heapcfg.Region) bool { return x.Default && x.Active() })
+}
+
 func (r *run) ownAdvice(name string) string {
 	switch name {
 	case "reserved", heapcfg.DefaultCMAName:
 		// arch/arm/mm/init.c, arm_memblock_init: dma_contiguous_reserve() comes
 		// before the regions are set up. Seen on 7.3; arm64 and riscv do it later.
-		if slices.ContainsFunc(r.lock.Layout.Regions, func(x heapcfg.Region) bool { return x.Default && x.Active() }) {
+		if statesDefault(&r.lock.Layout) {
 			return "32-bit ARM reserves a default area of its own before it looks at the one in the device tree, which takes its place; a kernel with CONFIG_CMA_SIZE_MBYTES=0 does without (not cma=0: that turns off the other one)"
 		}
 		return "it is the default CMA area (CONFIG_CMA_SIZE_MBYTES, or cma= on the command line); state a default CMA heap in heaps.yaml to have it where you want it"
