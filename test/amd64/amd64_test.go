@@ -54,15 +54,7 @@ func TestPC(t *testing.T) {
 	}}
 	vm := b.VM(ctx, t, plan, bench.File(t, "/bin/heapctl", heapctl, 0o755), bench.File(t, "/bin/dmaheap.test", library, 0o755))
 	vm.Kernel, vm.DTB, vm.Append = image, "", "cma=64M"
-	res, err := vmtest.Run(ctx, vm)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if t.Failed() {
-			t.Log(res.Console)
-		}
-	}()
+	res := bench.Boot(ctx, t, vm)
 	if len(res.Commands) != len(plan.Run) {
 		t.Fatalf("%d of %d commands were run", len(res.Commands), len(plan.Run))
 	}

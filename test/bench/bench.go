@@ -329,6 +329,21 @@ func (b *Bench) Selftest(ctx context.Context, t *testing.T) string {
 	return program
 }
 
+// Boot runs a machine to its end. Its console is printed if the test fails.
+func Boot(ctx context.Context, t *testing.T, vm vmtest.VM) *vmtest.Result {
+	t.Helper()
+	res, err := vmtest.Run(ctx, vm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(res.Console)
+		}
+	})
+	return res
+}
+
 // ReadTree reads a device tree of the host.
 func ReadTree(t *testing.T, file string) *fdt.Tree {
 	t.Helper()

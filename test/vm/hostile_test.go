@@ -17,7 +17,6 @@ import (
 
 	"github.com/dmaheap/dmaheap/heapcfg"
 	"github.com/dmaheap/dmaheap/internal/initramfs"
-	"github.com/dmaheap/dmaheap/internal/vmtest"
 	"github.com/dmaheap/dmaheap/test/bench"
 )
 
@@ -208,15 +207,7 @@ func bootRegions(ctx context.Context, t *testing.T, b *bench.Bench, regions []re
 		{"/bin/inside", "log"},
 	}}, bench.File(t, "/bin/inside", inside, 0o755))
 	vm.DTB = forced(ctx, t, b, nodes)
-	res, err := vmtest.Run(ctx, vm)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if t.Failed() {
-			t.Log(res.Console)
-		}
-	}()
+	res := bench.Boot(ctx, t, vm)
 	if len(res.Commands) != 3 || res.Exit != 0 {
 		t.Fatalf("exit %d after %d commands", res.Exit, len(res.Commands))
 	}
