@@ -182,17 +182,18 @@ func (m *importer) vendorRegion(path string, r *Region) {
 		return
 	}
 	for _, c := range r.Compatible {
-		switch c {
-		case "mediatek,ion-carveout-heap", "exynos,ion,carveout_heap", "samsung,dma-heap-carveout", "exynos,ion,cma_heap", "rockchip,ion-heap":
+		switch {
+		case c == "mediatek,ion-carveout-heap", c == "rockchip,ion-heap":
+		case c == "exynos9820-ion", strings.HasPrefix(c, "exynos8890-ion,"):
 		default:
 			continue
 		}
-		if n.Has("ion,secure") || n.Has("ion,protection_id") || n.Has("dma-heap,secure") {
+		if samsungProtected(n) {
 			m.skip(path, "%s is protected memory: only the vendor's firmware interface can hand it out", c)
 			return
 		}
 		kind := Carveout
-		if c == "exynos,ion,cma_heap" || r.Reusable || n.Has("ion,reusable") {
+		if r.Reusable || n.Has("ion,reusable") {
 			kind = CMA
 		}
 		if r.Range.Size == 0 {
@@ -228,6 +229,36 @@ func (m *importer) ionDevice(n *fdt.Node) func(path string, n *fdt.Node) {
 	return nil
 }
 
+// samsungKind returns the kind of a heap that Samsung's kernels since 4.19
+// describe by a node of its own, beside the region that it names.
+func samsungKind(n *fdt.Node) (Kind, bool) {
+	for _, c := range n.Strings("compatible") {
+		switch c {
+		case "exynos,ion,carveout_heap", "samsung,dma-heap-carveout":
+			return Carveout, true
+		case "exynos,ion,cma_heap", "samsung,dma-heap-cma":
+			return CMA, true
+		}
+	}
+	return "", false
+}
+
+func samsungProtected(n *fdt.Node) bool {
+	return n.Has("ion,secure") || n.Has("ion,protection_id") || n.Has("dma-heap,secure")
+}
+
+func (m *importer) samsung(path string, n *fdt.Node, kind Kind) {
+	name := oneOf(n.Strings("dma-heap,name"))
+	if name == "" {
+		name = n.Name
+	}
+	if samsungProtected(n) {
+		m.skip(path, "heap %s is protected memory: only the vendor's firmware interface can hand it out", name)
+		return
+	}
+	m.carve(path, name, n, kind)
+}
+
 // stagingKind returns the kind of a heap of the kernel's own staging driver.
 func stagingKind(n *fdt.Node) (string, bool) {
 	for _, c := range n.Strings("compatible") {
@@ -238,13 +269,42 @@ func stagingKind(n *fdt.Node) (string, bool) {
 	return "", false
 }
 
+// ownHeap returns what translates a node that says by itself that it is a heap,
+// wherever in the tree it stands, or nil.
+func (m *importer) ownHeap(n *fdt.Node) func(path string, n *fdt.Node) {
+	if kind, ok := stagingKind(n); ok {
+		return func(path string, n *fdt.Node) { m.staging(path, n, kind) }
+	}
+	if kind, ok := samsungKind(n); ok {
+		return func(path string, n *fdt.Node) { m.samsung(path, n, kind) }
+	}
+	return nil
+}
+
 // ion translates the ION heaps at a node.
 func (m *importer) ion(path string, n *fdt.Node) {
 	if f := m.ionDevice(n); f != nil {
-		m.children(path, n, f)
-	} else if kind, ok := stagingKind(n); ok && m.another(path) {
-		m.staging(path, n, kind)
+		for _, c := range n.Children {
+			if m.ownHeap(c) == nil && !m.ionHeap(path+"/"+c.Name, c, f) {
+				return
+			}
+		}
+	} else if f := m.ownHeap(n); f != nil {
+		m.ionHeap(path, n, f)
 	}
+}
+
+// ionHeap translates one ION heap. It returns whether there may be another.
+func (m *importer) ionHeap(path string, n *fdt.Node, f func(path string, n *fdt.Node)) bool {
+	switch {
+	case !m.another(path):
+		return false
+	case !enabled(n):
+		m.skip(path, "status says that it is switched off")
+	default:
+		f(path, n)
+	}
+	return true
 }
 
 // maxION is how many ION heaps are read; vendors have had some twenty.
@@ -261,27 +321,11 @@ func (m *importer) another(path string) bool {
 
 // isION reports whether a node is an ION heap.
 func (m *importer) isION(path string) bool {
-	if n := m.tree.Lookup(path); n != nil {
-		if _, ok := stagingKind(n); ok {
-			return true
-		}
+	if n := m.tree.Lookup(path); n != nil && m.ownHeap(n) != nil {
+		return true
 	}
 	parent := m.tree.Lookup(path[:max(1, strings.LastIndexByte(path, '/'))])
 	return parent != nil && m.ionDevice(parent) != nil
-}
-
-func (m *importer) children(path string, n *fdt.Node, f func(path string, n *fdt.Node)) {
-	for _, c := range n.Children {
-		p := path + "/" + c.Name
-		if !m.another(p) {
-			return
-		}
-		if !enabled(c) {
-			m.skip(p, "status says that it is switched off")
-			continue
-		}
-		f(p, c)
-	}
 }
 
 // behind finds the region that a heap node names in memory-region.
@@ -339,8 +383,12 @@ func (m *importer) system(path, name string) {
 	m.names["system"] = true
 }
 
-// qualcommNames are the heap ids that Android's libraries know.
-var qualcommNames = map[uint32]string{8: "secure", 13: "spss", 19: "sec-display", 21: "contig", 22: "adsp", 25: "system", 27: "qsecom", 28: "audio"}
+// qualcommNames are the driver's names of heap ids, up to kernel 4.19. That of 5.4
+// counts in powers of two, so 8 is left out.
+var qualcommNames = map[uint32]string{
+	9: "secure_heap", 10: "secure_display", 13: "spss", 14: "secure_carveout", 19: "qsecom_ta", 20: "camera_preview",
+	21: "kmalloc", 22: "adsp", 25: "system", 26: "user_contig", 27: "qsecom", 28: "audio",
+}
 
 func (m *importer) qualcomm(path string, n *fdt.Node) {
 	id, _ := n.U32("reg")
@@ -349,11 +397,11 @@ func (m *importer) qualcomm(path string, n *fdt.Node) {
 		name = fmt.Sprint(id)
 	}
 	switch kind := oneOf(n.Strings("qcom,ion-heap-type")); kind {
-	case "SYSTEM":
+	case "SYSTEM", "MSM_SYSTEM":
 		m.system(path, name)
 	case "DMA":
 		m.carve(path, name, n, CMA)
-	case "CARVEOUT":
+	case "CARVEOUT", "MSM_CARVEOUT":
 		m.carve(path, name, n, Carveout)
 	case "SYSTEM_CONTIG":
 		m.skip(path, "ION heap %s gave contiguous pages of the whole system; use a CMA heap", name)
@@ -407,17 +455,12 @@ func (m *importer) typed(path, name, word string, base, size uint64) {
 }
 
 func (m *importer) hisilicon(path string, n *fdt.Node) {
-	name := nameProp(n, "heap-name")
-	var base, size uint64
-	if v, ok := n.Prop("heap-range"); ok {
-		switch len(v) {
-		case 8:
-			base, size = cellNum(v[:4]), cellNum(v[4:])
-		case 16:
-			base, size = cellNum(v[:8]), cellNum(v[8:])
-		}
+	if !n.Has("heap-range") { // newer drivers have the properties of Allwinner's
+		m.allwinner(path, n)
+		return
 	}
-	m.typed(path, name, nameProp(n, "heap-type"), base, size)
+	base, size := pairProp(n, "heap-range")
+	m.typed(path, nameProp(n, "heap-name"), nameProp(n, "heap-type"), base, size)
 }
 
 func nameProp(n *fdt.Node, prop string) string {

@@ -693,6 +693,14 @@ func vetGo(t *testing.T, text string) {
 	}
 }
 
+// ionHeader stands in for the kernel's where its source is not at hand.
+const ionHeader = `#include <linux/ioctl.h>
+#include <linux/types.h>
+struct ion_allocation_data { __u64 len; __u32 heap_id_mask, flags, fd, unused; };
+#define ION_FLAG_CACHED 1
+#define ION_IOC_ALLOC _IOWR('I', 0, struct ion_allocation_data)
+`
+
 func compileC(t *testing.T, text string) {
 	need(t, "gcc", "gcc")
 	args := []string{"-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-x", "c"}
@@ -704,7 +712,10 @@ func compileC(t *testing.T, text string) {
 		}
 		found, _ := filepath.Glob(filepath.Join(cache, "dmaheap", "source", "[^.]*", "drivers", "staging", "android", "uapi", "ion.h"))
 		if len(found) == 0 {
-			t.Skip("no kernel source with ION at hand")
+			found = []string{filepath.Join(t.TempDir(), "ion.h")}
+			if err := os.WriteFile(found[0], []byte(ionHeader), 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
 		args = append(args, "-I", filepath.Dir(found[0]))
 	} else if _, err := os.Stat("/usr/include/linux/dma-heap.h"); err != nil {
@@ -732,7 +743,7 @@ func read(t *testing.T, name string) string {
 func TestImportIsDocumented(t *testing.T) {
 	source, doc := read(t, "heapcfg/importer.go"), read(t, "docs/ion.md")
 	n := 0
-	for _, m := range regexp.MustCompile(`"((?:qcom|allwinner|rockchip|mediatek|exynos|samsung|sprd|ion|dma-heap)[,-][\w,.-]+|heap-[a-z]+)"`).FindAllStringSubmatch(source, -1) {
+	for _, m := range regexp.MustCompile(`"((?:qcom|allwinner|rockchip|mediatek|exynos\d*|samsung|sprd|ion|dma-heap)[,-][\w,.-]+|heap-[a-z]+)"`).FindAllStringSubmatch(source, -1) {
 		n++
 		if name := m[1]; !strings.Contains(doc, name) && name != "heap-" {
 			t.Errorf("docs/ion.md does not speak of %s", name)
