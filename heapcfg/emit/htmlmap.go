@@ -74,7 +74,7 @@ func htmlRow(b *strings.Builder, r Row, bank heapcfg.Range) {
 		fmt.Fprintf(b, " <span class=\"note\">%s</span>", html.EscapeString(strings.Join(r.Notes, ", ")))
 	}
 	if alarm := svgAlarm(r); alarm != "" {
-		b.WriteString(strings.Replace(strings.Replace(alarm, "<tspan", " <span", 1), "</tspan>", "</span>", 1))
+		b.WriteString(strings.Replace(strings.Replace(alarm, "<tspan", "<span", 1), "</tspan>", "</span>", 1))
 	}
 	b.WriteString("</td></tr>\n")
 }

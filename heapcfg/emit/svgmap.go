@@ -197,11 +197,13 @@ func svgSpan(r, bank heapcfg.Range) (x, w float64) {
 	return svgBarX + min(x, svgBarW-w), w
 }
 
+// svgNotes and svgAlarm have their space before the tspan: not every viewer
+// shows one that begins it.
 func svgNotes(r Row) string {
 	if len(r.Notes) == 0 {
 		return ""
 	}
-	return "<tspan class=\"note\"> " + html.EscapeString(strings.Join(r.Notes, ", ")) + "</tspan>"
+	return " <tspan class=\"note\">" + html.EscapeString(strings.Join(r.Notes, ", ")) + "</tspan>"
 }
 
 func svgAlarm(r Row) string {
@@ -209,7 +211,7 @@ func svgAlarm(r Row) string {
 	if s == "" {
 		return ""
 	}
-	return "<tspan class=\"bad\">" + html.EscapeString(s) + "</tspan>"
+	return " <tspan class=\"bad\">" + html.EscapeString(s[1:]) + "</tspan>"
 }
 
 // alarmText says what is fatal about a row.
