@@ -173,7 +173,7 @@ func (p *planner) assumeKernel() {
 	}
 	l.Occupied = append(l.Occupied, Occupant{What: Kernel, Assumed: true, Range: at, Source: l.Source})
 	p.report("kernel-assumed", Place{File: p.cfg.File, Line: 1, Col: 1, Path: "$.keep-clear"},
-		"add under keep-clear: \"- {what: kernel, base: ..., size: ...}\" with the load address of your boot loader",
+		"add under keep-clear: \"- {what: kernel, base: ..., size: ...}\" with the load address of your boot loader; U-Boot also moves initrd and device tree to the end of RAM: keep that clear as boot-loader",
 		"nothing says where the kernel is loaded; %s is kept clear for it", at)
 }
 
