@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/dmaheap/dmaheap/internal/cli"
+	"github.com/dmaheap/dmaheap/test/rig"
 )
 
 // need skips the test where a tool is missing, and fails it in CI, which
@@ -568,7 +569,10 @@ func TestBoards(t *testing.T) {
 			if b.own != "" {
 				mustRun(t, nil, "dtc", "-q", "-o", dtb, filepath.Join(ext(t), b.own))
 			} else {
-				treeOf(t, b.dts, dtb)
+				need(t, "cpp", "cpp")
+				if err := rig.BoardTree(context.Background(), kernelSource(t, "6.12"), b.dts, dtb); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if b.memory != "" {
 				mustRun(t, nil, "fdtput", append([]string{"-t", "x", dtb, "/memory@0", "reg"}, strings.Fields(b.memory)...)...)
@@ -582,16 +586,8 @@ func TestBoards(t *testing.T) {
 // from, where it has been unpacked; of the versions in KERNEL_SOURCES it must be.
 func kernelSource(t *testing.T, version string) string {
 	t.Helper()
-	cache := os.Getenv("XDG_CACHE_HOME")
-	if cache == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(home, ".cache")
-	}
-	trees, _ := filepath.Glob(filepath.Join(cache, "dmaheap", "source", "[^.]*-"+version+".*", "arch"))
-	if len(trees) == 0 {
+	src := rig.CachedSource(version)
+	if src == "" {
 		// Unpacking takes a minute, and `make check` is to be short:
 		// `make corpus`, which needs the sources, asks for these tests.
 		if slices.Contains(strings.Fields(os.Getenv("KERNEL_SOURCES")), version) {
@@ -599,19 +595,7 @@ func kernelSource(t *testing.T, version string) string {
 		}
 		t.Skipf("no source of Linux %[1]s in the cache: run kernel-patches/source.sh %[1]s first", version)
 	}
-	return filepath.Dir(trees[len(trees)-1])
-}
-
-// treeOf compiles a device tree of the kernel as kbuild does.
-func treeOf(t *testing.T, name, dtb string) {
-	t.Helper()
-	need(t, "cpp", "cpp")
-	src := kernelSource(t, "6.12")
-	dts := filepath.Join(src, "arch", "arm64", "boot", "dts")
-	plain := filepath.Join(filepath.Dir(dtb), "plain.dts")
-	mustRun(t, nil, "cpp", "-nostdinc", "-undef", "-D__DTS__", "-x", "assembler-with-cpp",
-		"-I", filepath.Join(src, "scripts", "dtc", "include-prefixes"), "-o", plain, filepath.Join(dts, name+".dts"))
-	mustRun(t, nil, "dtc", "-q", "-I", "dts", "-O", "dtb", "-i", filepath.Join(dts, filepath.Dir(name)), "-o", dtb, plain)
+	return src
 }
 
 // What the demo's kernel configuration says, the kernel must take: Kconfig drops

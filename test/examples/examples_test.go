@@ -209,18 +209,9 @@ func tree(t *testing.T, qemu, dts, source string) string {
 		}
 		return dtb
 	}
-	// The trees of boards are GPL and large, so the repository has none.
 	need(t, "cpp", "cpp")
-	src := kernelSource(t)
-	dir := filepath.Join(src, "arch", "arm64", "boot", "dts")
-	plain := filepath.Join(filepath.Dir(dtb), "board.dts")
-	for _, argv := range [][]string{
-		{"cpp", "-nostdinc", "-undef", "-D__DTS__", "-x", "assembler-with-cpp", "-I", filepath.Join(src, "scripts", "dtc", "include-prefixes"), "-o", plain, filepath.Join(dir, dts+".dts")},
-		{"dtc", "-q", "-@", "-I", "dts", "-O", "dtb", "-i", filepath.Join(dir, filepath.Dir(dts)), "-o", dtb, plain},
-	} {
-		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", strings.Join(argv, " "), err, out)
-		}
+	if err := rig.BoardTree(context.Background(), kernelSource(t), dts, dtb); err != nil {
+		t.Fatal(err)
 	}
 	return dtb
 }
@@ -232,16 +223,12 @@ func kernelSource(t *testing.T) string {
 	if src := os.Getenv("KERNEL_SRC"); src != "" {
 		return src
 	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Skip(err)
-	}
-	found, _ := filepath.Glob(filepath.Join(cache, "dmaheap", "source", "*-6.12.*", "arch"))
-	if len(found) == 0 {
+	src := rig.CachedSource("6.12")
+	if src == "" {
 		if bench.Required() {
 			t.Fatal("no source of Linux 6.12 in the cache; make kernel unpacks it")
 		}
 		t.Skip("no source of Linux 6.12 in the cache: run make kernel first, or set KERNEL_SRC")
 	}
-	return filepath.Dir(found[0])
+	return src
 }

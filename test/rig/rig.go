@@ -228,6 +228,38 @@ func (r *Rig) DumpDTB(ctx context.Context, file string) error {
 	return os.WriteFile(file, dtb, 0o644)
 }
 
+// CachedSource returns the newest source of a line of kernels that
+// kernel-patches/source.sh has unpacked, or "".
+func CachedSource(line string) string {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	found, err := filepath.Glob(filepath.Join(cache, "dmaheap", "source", "linux-"+line+"-*", "Kbuild"))
+	if err != nil || len(found) == 0 {
+		return ""
+	}
+	return filepath.Dir(found[len(found)-1])
+}
+
+// BoardTree compiles the device tree of an arm64 board, such as ti/k3-am625-sk,
+// out of a kernel source as kbuild does, with symbols. Such trees are GPL and
+// large, so the repository has none.
+func BoardTree(ctx context.Context, src, board, dtb string) error {
+	dir := filepath.Join(src, "arch", "arm64", "boot", "dts")
+	plain := dtb + ".dts"
+	for _, argv := range [][]string{
+		{"cpp", "-nostdinc", "-undef", "-D__DTS__", "-x", "assembler-with-cpp",
+			"-I", filepath.Join(src, "scripts", "dtc", "include-prefixes"), "-o", plain, filepath.Join(dir, board+".dts")},
+		{"dtc", "-q", "-@", "-I", "dts", "-O", "dtb", "-i", filepath.Join(dir, filepath.Dir(board)), "-o", dtb, plain},
+	} {
+		if out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s, device tree of %s: %w\n%s", argv[0], board, err, out)
+		}
+	}
+	return os.Remove(plain)
+}
+
 // Products are the files that `heapctl compile` left in a directory.
 type Products struct {
 	Overlay, Config, Rules, Lock string
