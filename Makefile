@@ -117,7 +117,7 @@ test-arch: ## the demo on 32-bit arm and on riscv64
 	done; [ -z "$$failed" ] || { echo "failed on:$$failed"; exit 1; }
 
 .PHONY: test-debug
-test-debug: ## the same on kernel V with KASAN, lockdep, kmemleak, injected faults
+test-debug: ## make test-kernel with KASAN, lockdep, kmemleak and injected faults: V=6.1
 	@test/setup.sh boot kernel
 	@MAKEFLAGS= DMAHEAP_VM_DEBUG=1 go run ./test/kernels
 
