@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -485,6 +486,51 @@ func TestMissingCMA(t *testing.T) {
 				if x.Status == report.Fail && x.Heap == f.Heap && x.ID != "heap-present" {
 					t.Errorf("a missing heap fails %s as well: %s", x.ID, x.Message)
 				}
+			}
+		})
+	}
+}
+
+// A default CMA area that nobody stated is the kernel's own; why there is one
+// beside the area that was stated differs.
+func TestOtherDefaultArea(t *testing.T) {
+	const stated = "linux,cma@50000000"
+	for _, tt := range []struct {
+		name, cmdline string
+		missing       bool   // the heap of the stated region
+		unstated      bool   // nor is there a region for one
+		advice, not   string // what it says, and what it does not
+	}{
+		{name: "none stated", unstated: true, advice: "state a default CMA heap in heaps.yaml", not: "32-bit"},
+		{name: "cma=", cmdline: "console=ttyAMA0 cma=16M", missing: true, advice: "remove cma=16M", not: "32-bit"},
+		{name: "the stated one was refused", missing: true, advice: "has no " + stated, not: "32-bit"},
+		// Seen on 7.3: both areas become heaps.
+		{name: "32-bit ARM", advice: "a kernel with CONFIG_CMA_SIZE_MBYTES=0 does without (not cma=0", not: "heaps.yaml"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := &heapcfg.Layout{Target: heapcfg.DefaultTarget()}
+			m := sysinfotest.FS{}
+			m.File("proc/sys/kernel/osrelease", "6.12.117\n")
+			m.File("proc/cmdline", tt.cmdline)
+			m.Device("dev/dma_heap/reserved", 0o600, sysinfo.Owner{})
+			if !tt.unstated {
+				l.Regions = []heapcfg.Region{{
+					Node: stated, Kind: heapcfg.CMA, Default: true, Reusable: true, FromConfig: true,
+					Range: heapcfg.Range{Base: 0x50000000, Size: videoSize}, Heap: &heapcfg.Heap{Access: heapcfg.Cached, Default: true},
+				}}
+				withTree(m, stated, 0x50000000, videoSize, "shared-dma-pool", "reusable linux,cma-default")
+			}
+			if !tt.missing && !tt.unstated {
+				m.Device("dev/dma_heap/"+stated, 0o600, sysinfo.Owner{})
+			}
+			r := setup{fs: m, lock: heapcfg.NewLock("heaps.yaml", l)}.run(t)
+			i := slices.IndexFunc(r.Results, func(x report.Result) bool { return x.ID == "heap-unexpected" && x.Heap == "reserved" })
+			if i < 0 {
+				t.Fatalf("nothing is said of the heap:\n%s", dump(r))
+			}
+			x := r.Results[i]
+			if x.Status != report.Warn || !strings.Contains(x.Advice, tt.advice) || strings.Contains(x.Advice, tt.not) {
+				t.Errorf("%s: %s\nadvice: %s\nwant a warning, advice with %q and without %q", x.Status, x.Message, x.Advice, tt.advice, tt.not)
 			}
 		})
 	}

@@ -50,7 +50,7 @@ func (r *run) noDeviceNode(e heapcfg.Expected) (*outcome, bool) {
 		if c := r.board.Container(); c != "" {
 			return fail("the %s container was not given this heap of its host", c).
 				because("", "the kernel has it", "/sys/class/dma_heap/"+e.Name).
-				advise("%s", containerAdvice(c, r.board, []string{e.Name})), true
+				advise("%s", containerAdvice(c, []string{e.Name})), true
 		}
 		return fail("the kernel has the heap, but its device node is gone").
 			because("", "the kernel has it", "/sys/class/dma_heap/"+e.Name).
@@ -229,7 +229,7 @@ func (r *run) cmaOff() (why, evidence string, ok bool) {
 		}
 		return "", "", false
 	}
-	if r.layout != nil && statesDefault(r.layout) {
+	if r.layout != nil && defaultRegion(r.layout) != nil {
 		return "", "", false
 	}
 	cfg, err := r.board.Config()

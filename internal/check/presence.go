@@ -44,7 +44,7 @@ func (r *run) whyUnsupported(dirErr error) *outcome {
 		if c := r.board.Container(); c != "" {
 			return fail("the container was not given the heaps of its host").
 				because(want, "the kernel has "+have+", the "+c+" container has no device nodes", "/sys/class/dma_heap").
-				advise("%s", containerAdvice(c, r.board, names))
+				advise("%s", containerAdvice(c, names))
 		}
 		return fail("the kernel has heaps, but nothing made their device nodes").
 			because(want, "the kernel has "+have, "/sys/class/dma_heap").
@@ -85,7 +85,7 @@ func (r *run) tooOld(want, found string) *outcome {
 }
 
 // containerAdvice says how the engine is told to let the heaps in.
-func containerAdvice(engine string, b *sysinfo.Board, heaps []string) string {
+func containerAdvice(engine string, heaps []string) string {
 	if engine == "kubepods" {
 		return "mount /dev/dma_heap of the node into the pod (hostPath) and add the group of the nodes to supplementalGroups"
 	}
@@ -350,23 +350,38 @@ func (r *run) strange(n sysinfo.Node) *outcome {
 		advise("add it to heaps.yaml if it is wanted; else remove the node %s from /reserved-memory, or set status = \"disabled\"", n.Name)
 }
 
-// statesDefault reports whether a region is to be the default CMA area.
-func statesDefault(l *heapcfg.Layout) bool {
-	return slices.ContainsFunc(l.Regions, func(x heapcfg.Region) bool { return x.Default && x.Active() })
+// defaultRegion returns the region that is to be the default CMA area, or nil.
+func defaultRegion(l *heapcfg.Layout) *heapcfg.Region {
+	i := slices.IndexFunc(l.Regions, func(x heapcfg.Region) bool { return x.Default && x.Active() })
+	if i < 0 {
+		return nil
+	}
+	return &l.Regions[i]
 }
 
 func (r *run) ownAdvice(name string) string {
 	switch name {
 	case "reserved", heapcfg.DefaultCMAName:
-		// arch/arm/mm/init.c, arm_memblock_init: dma_contiguous_reserve() comes
-		// before the regions are set up. Seen on 7.3; arm64 and riscv do it later.
-		if statesDefault(&r.lock.Layout) {
-			return "32-bit ARM reserves a default area of its own before it looks at the one in the device tree, which takes its place; a kernel with CONFIG_CMA_SIZE_MBYTES=0 does without (not cma=0: that turns off the other one)"
-		}
+		return r.otherDefaultAdvice()
+	case "system":
+		return "state it in heaps.yaml to have its mode and group checked, or build the kernel without CONFIG_DMABUF_HEAPS_SYSTEM"
+	}
+	return "build the kernel without the driver of this heap if nobody needs it; each heap is a way to memory"
+}
+
+// otherDefaultAdvice is about a default CMA area that is not the one of the lock.
+func (r *run) otherDefaultAdvice() string {
+	stated := defaultRegion(&r.lock.Layout)
+	if stated == nil {
 		return "it is the default CMA area (CONFIG_CMA_SIZE_MBYTES, or cma= on the command line); state a default CMA heap in heaps.yaml to have it where you want it"
 	}
-	if name != "system" {
-		return "build the kernel without the driver of this heap if nobody needs it; each heap is a way to memory"
+	if val, ok := r.board.Param("cma"); ok {
+		return fmt.Sprintf("cma=%s on the kernel command line brings it, in the place of %s; remove cma=%s from there", val, stated.Node, val)
 	}
-	return "state it in heaps.yaml to have its mode and group checked, or build the kernel without CONFIG_DMABUF_HEAPS_SYSTEM"
+	if !slices.ContainsFunc(r.nodes, func(n sysinfo.Node) bool { return n.Name == stated.Node }) {
+		return "the kernel makes it because it has no " + stated.Node + ", which was to be the default CMA area: see why that is missing"
+	}
+	// arch/arm/mm/init.c, arm_memblock_init: dma_contiguous_reserve() comes
+	// before the regions are set up. Seen on 7.3; arm64 and riscv do it later.
+	return "32-bit ARM reserves a default area of its own before it looks at the one in the device tree, which takes its place; a kernel with CONFIG_CMA_SIZE_MBYTES=0 does without (not cma=0: that turns off the other one)"
 }
