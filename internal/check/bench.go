@@ -161,9 +161,10 @@ type samples struct {
 
 // take measures one buffer. A heap whose memory the CPU may not see gives only
 // the time of the allocation.
-func (s *samples) take(h Heap, size, page uint64, text []byte) error {
+func (s *samples) take(h Heap, size, page uint64, text []byte) (err error) {
 	begin := time.Now()
 	defer func() { s.took += time.Since(begin) }()
+	defer onFault(func(found string) { err = fmt.Errorf("%w: %s", errFault, found) })()
 	start := time.Now()
 	b, err := h.AllocFlags(size, dmaheap.ReadWrite, 0)
 	took := time.Since(start)
@@ -228,10 +229,16 @@ func (s *samples) timing(size uint64) Timing {
 		Size: size, Count: s.count,
 		Alloc: spread(s.alloc), Map: spread(s.mapping), Touch: spread(s.touch), Free: spread(s.free), Sync: spread(s.sync),
 	}
-	if s.wrote > 0 && s.read > 0 {
-		t.Write, t.Read = float64(s.moved)/s.wrote.Seconds(), float64(s.moved)/s.read.Seconds()
-	}
+	t.Write, t.Read = rate(s.moved, s.wrote), rate(s.moved, s.read)
 	return t
+}
+
+// rate returns bytes per second, 0 where a coarse clock saw no time pass.
+func rate(bytes uint64, took time.Duration) float64 {
+	if took <= 0 {
+		return 0
+	}
+	return float64(bytes) / took.Seconds()
 }
 
 // pause waits, or until ctx is done.
@@ -247,7 +254,10 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-var errCorrupt = errors.New("the memory does not hold what was written: see heapctl check --full")
+var (
+	errCorrupt = errors.New("the memory does not hold what was written: see heapctl check --full")
+	errFault   = errors.New(faulted)
+)
 
 func spread(d []time.Duration) Spread {
 	if len(d) == 0 {
@@ -271,7 +281,7 @@ func MemorySpeed() (write, read float64) {
 			copy(data[i:], p)
 		}
 	}
-	write = size * rounds / time.Since(start).Seconds()
+	write = rate(size*rounds, time.Since(start))
 	start = time.Now()
 	same := true
 	for range rounds {
@@ -279,7 +289,7 @@ func MemorySpeed() (write, read float64) {
 			same = same && bytes.Equal(data[i:i+len(p)], p)
 		}
 	}
-	read = size * rounds / time.Since(start).Seconds()
+	read = rate(size*rounds, time.Since(start))
 	if !same {
 		read = 0
 	}

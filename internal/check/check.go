@@ -15,6 +15,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/dmaheap/dmaheap/dmaheap"
@@ -31,9 +32,14 @@ const (
 	unknownShare = 256 * heapcfg.KiB
 )
 
-// defaultPatience is how long one check may take before the kernel counts as
-// stuck: a broken region can make an allocation spin for ever.
+// defaultPatience is how long the kernel may leave a check without an answer
+// before it counts as stuck: a broken region can make an allocation spin for
+// ever.
 const defaultPatience = 90 * time.Second
+
+// grace is how long a check may go on after the run was interrupted. Most stop
+// by themselves within it.
+const grace = 2 * time.Second
 
 // Options choose what is tested.
 type Options struct {
@@ -43,7 +49,7 @@ type Options struct {
 	Profiles []string
 	// Import has the devices of the board import a buffer of each heap.
 	Import bool
-	// Patience bounds one check; 0 takes 90 seconds.
+	// Patience bounds how long the kernel may be silent; 0 takes 90 seconds.
 	Patience time.Duration
 	// Slow, where set, is told of a check that takes longer than a person
 	// waits without asking.
@@ -64,6 +70,9 @@ type run struct {
 	rep    *report.Report
 	nodes  []sysinfo.Node
 	layout *heapcfg.Layout // of the live tree; nil if it cannot be read
+	// loose says that a check was left alone in the kernel: its descriptors
+	// may go away at any time.
+	loose bool
 }
 
 // A check is one row of the tables: what it needs decides when it is skipped.
@@ -296,6 +305,8 @@ type target struct {
 	files int // descriptors before the heap was opened
 	// starved says that not even the smallest buffer could be had.
 	starved bool
+	// gone says that nobody waits for the check any more.
+	gone atomic.Bool
 }
 
 // runAll runs the checks of a heap. With why set all of them are skipped.
@@ -322,17 +333,17 @@ func (t *target) runAll(why string) {
 		case c.needs == needWhole && !t.o.Full:
 			o = skip("takes the whole heap; run with --full")
 		default:
-			var stuck bool
-			if o, stuck = t.guarded(c); stuck {
+			o = t.guarded(c)
+			switch {
+			case t.gone.Load():
 				why = "the kernel is stuck in " + c.ID
-			}
-			if t.starved {
+			case t.starved:
 				why = "not even the smallest buffer can be had"
 			}
 		}
 		t.put(c.Def, label(t.exp), o, time.Since(start))
 	}
-	if t.heap != nil && !strings.HasPrefix(why, "the kernel is stuck") {
+	if t.heap != nil && !t.gone.Load() {
 		t.heap.Close()
 	}
 }
@@ -380,40 +391,80 @@ func (t *target) open() (why string, blocked bool) {
 
 // guarded runs one check, turns a memory fault into a failure, and gives up on
 // a kernel that does not answer.
-func (t *target) guarded(c check) (o *outcome, stuck bool) {
-	done := make(chan *outcome, 1)
+func (t *target) guarded(c check) *outcome {
+	var o *outcome
+	done := make(chan struct{})
 	go func() {
-		// A mapping that the kernel does not back faults. That is a
-		// finding about the board, not the end of this program.
-		debug.SetPanicOnFault(true)
-		defer func() {
-			if e := recover(); e != nil {
-				at, ok := e.(interface {
-					error
-					Addr() uintptr
-				})
-				if !ok {
-					panic(e)
-				}
-				done <- fail("touching the mapped memory faulted").
-					because("memory behind the whole mapping", fmt.Sprintf("%v at %#x", at, at.Addr()), "mmap of the buffer").
-					advise("the heap's driver does not back its mapping, or the region has no RAM behind it: see dmesg")
-			}
-		}()
-		done <- c.fn(t)
+		defer close(done)
+		defer onFault(func(found string) {
+			o = fail("%s", faulted).because(wholeMapping, found, "mmap of the buffer").
+				advise("the heap's driver does not back its mapping, or the region has no RAM behind it: see dmesg")
+		})()
+		o = c.fn(t)
 	}()
-	timer := time.NewTimer(t.o.Patience)
-	defer timer.Stop()
 	if t.o.Slow != nil {
 		show := time.AfterFunc(slow, func() { t.o.Slow(c.ID, label(t.exp)) })
 		defer show.Stop()
 	}
-	select {
-	case o := <-done:
-		return o, false
-	case <-timer.C:
-		return fail("the kernel did not answer within %v", t.o.Patience).
-			because("an answer", "none", "ioctl or mmap of "+t.node.Path()).
-			advise("the region may lie over the kernel or the initrd: compare /proc/iomem with the lock, and see dmesg"), true
+	if await(done, t.ctx.Done(), t.dev, t.o.Patience) {
+		return o
+	}
+	t.gone.Store(true)
+	t.loose = true
+	if t.ctx.Err() != nil {
+		return skip("interrupted")
+	}
+	return fail("the kernel did not answer within %v", t.o.Patience).
+		because("an answer", "none", "ioctl or mmap of "+t.node.Path()).advise("%s", stuckAdvice)
+}
+
+// await waits until done, as long as the kernel answers, and not much longer
+// than stop. It reports whether it is done. Reading gigabytes that no cache holds
+// takes minutes, and is in order as long as one piece follows the other.
+func await(done, stop <-chan struct{}, dev Device, patience time.Duration) bool {
+	tick := time.NewTicker(min(patience/8, time.Second))
+	defer tick.Stop()
+	heard, end, stopped := dev.Answers(), time.Now().Add(patience), false
+	for {
+		select {
+		case <-done:
+			return true
+		case <-stop:
+			stop, stopped = nil, true
+			end = time.Now().Add(min(patience, grace))
+		case now := <-tick.C:
+			if n := dev.Answers(); n != heard && !stopped {
+				heard, end = n, now.Add(patience)
+			}
+			if now.After(end) {
+				return false
+			}
+		}
+	}
+}
+
+// What is said of memory that faults, and of a kernel that does not answer.
+const (
+	faulted      = "touching the mapped memory faulted"
+	wholeMapping = "memory behind the whole mapping"
+	stuckAdvice  = "the region may lie over the kernel or the initrd: compare /proc/iomem with the lock, and see dmesg"
+)
+
+// onFault returns a function to defer, which calls fn where this goroutine
+// touched memory that is not there. A mapping that the kernel does not back
+// faults. That is a finding about the board, not the end of this program.
+func onFault(fn func(found string)) func() {
+	debug.SetPanicOnFault(true)
+	return func() {
+		switch e := recover().(type) {
+		case nil:
+		case interface {
+			error
+			Addr() uintptr
+		}:
+			fn(fmt.Sprintf("%v at %#x", e, e.Addr()))
+		default:
+			panic(e)
+		}
 	}
 }

@@ -84,6 +84,7 @@ func withTree(m sysinfotest.FS, node string, base, size uint32, compatible, flag
 }
 
 type setup struct {
+	ctx    context.Context // nil is one without an end
 	fs     sysinfotest.FS
 	dev    Device
 	lock   *heapcfg.Lock
@@ -109,7 +110,10 @@ func (s setup) run(t *testing.T) *report.Report {
 	}
 	b := sysinfo.New(s.fs, sysinfo.Options{Live: !s.copied, PageSize: 4096, Caller: s.caller,
 		Log: func() ([]byte, error) { return []byte("Linux version 6.12\n" + s.log), nil }})
-	r, err := Run(context.Background(), b, s.dev, s.lock, s.o, func(*report.Report) {}, func(report.Result) {})
+	if s.ctx == nil {
+		s.ctx = context.Background()
+	}
+	r, err := Run(s.ctx, b, s.dev, s.lock, s.o, func(*report.Report) {}, func(report.Result) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,6 +219,69 @@ func TestStuckKernel(t *testing.T) {
 	}
 	if r.Summary.Failed != 1 {
 		t.Errorf("%d failures, want the one and skips after it:\n%s", r.Summary.Failed, dump(r))
+	}
+}
+
+// An answer that comes after all is nobody's: the check goes no further, and
+// what it was given goes back.
+func TestLateKernel(t *testing.T) {
+	k := newFakeKernel(videoSize, faults{late: make(chan struct{})})
+	r := setup{dev: k, o: Options{Patience: 50 * time.Millisecond}}.run(t)
+	if f := r.Summary.First; f == nil || f.ID != "alloc-sizes" || !strings.Contains(f.Message, "did not answer") {
+		t.Errorf("first failure %+v, want alloc-sizes: did not answer", f)
+	}
+	close(k.f.late)
+	state := func() (allocs, files int) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return k.allocs, k.files
+	}
+	for range 20 {
+		time.Sleep(10 * time.Millisecond)
+		if allocs, _ := state(); allocs > 2 {
+			break
+		}
+	}
+	// Three of the process, and the heap.
+	if allocs, files := state(); allocs != 2 || files != 4 {
+		t.Errorf("%d allocations and %d descriptors, want 2 and 4", allocs, files)
+	}
+}
+
+// Ctrl-C ends a check that the kernel does not answer.
+func TestInterruptStuckKernel(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	start := time.Now()
+	r := setup{ctx: ctx, dev: newFakeKernel(videoSize, faults{hang: true})}.run(t)
+	if took := time.Since(start); took > grace+5*time.Second {
+		t.Errorf("the run ended %v after it was interrupted", took)
+	}
+	if x := r.Results[len(r.Results)-1]; x.ID != "zeroed" || x.Status != report.Skip || x.Message != "interrupted" {
+		t.Errorf("the last result is %s %s: %s, want a skip of zeroed", x.Status, x.ID, x.Message)
+	}
+	if r.Summary.Exit != report.ExitCannotTest || r.Summary.Failed != 0 {
+		t.Errorf("exit %d with %d failures, want 3 and none", r.Summary.Exit, r.Summary.Failed)
+	}
+}
+
+// Gigabytes that no cache holds take longer than the patience with a kernel
+// that says nothing.
+func TestSlowMemory(t *testing.T) {
+	const size = 8 * window
+	m, lock := videoBoard(), videoLock()
+	for _, f := range []string{"size", "largest_free"} {
+		m.File("sys/kernel/dma_heap/video@54000000/"+f, fmt.Sprintln(size))
+	}
+	k := newFakeKernel(size, faults{mapTime: 20 * time.Millisecond})
+	r := setup{fs: m, lock: lock, dev: k, o: Options{Full: true, Patience: 250 * time.Millisecond}}.run(t)
+	for _, x := range r.Results {
+		if x.ID == "zeroed-reuse" && (x.Status != report.Pass || x.Seconds < 0.25) {
+			t.Errorf("zeroed-reuse is %s in %.2f s, want a pass in more than the patience: %s", x.Status, x.Seconds, x.Message)
+		}
+		if strings.Contains(x.Message, "did not answer") {
+			t.Errorf("%s %s: %s", x.Status, x.ID, x.Message)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -19,6 +20,9 @@ import (
 // tests put a faulty kernel behind it.
 type Device interface {
 	Open(name string) (Heap, error)
+	// Answers counts what the kernel has answered so far. While it grows, what
+	// takes long does not hang.
+	Answers() uint64
 	// OpenFiles returns how many descriptors this process has open.
 	OpenFiles() (int, error)
 	// Physical returns the physical addresses of the pages of a mapping, or
@@ -74,6 +78,12 @@ type Kernel struct {
 	// program runs the function Hold. Without it there are no children.
 	Hold []string
 }
+
+// answers counts for Answers: a process has one kernel.
+var answers atomic.Uint64
+
+// Answers counts allocations and mappings.
+func (Kernel) Answers() uint64 { return answers.Load() }
 
 // Open opens a heap below /dev/dma_heap.
 func (Kernel) Open(name string) (Heap, error) {
@@ -187,7 +197,8 @@ func (k Kernel) Child(heap string, size, seed uint64) (Buffer, error) {
 // Hold is what the child of Child does: "heap:size:seed" says which buffer to
 // fill. It passes the buffer on through descriptor 3 where there is one, and
 // waits to be killed.
-func Hold(spec string) error {
+func Hold(spec string) (err error) {
+	defer onFault(func(found string) { err = fmt.Errorf("%w: %s", errFault, found) })()
 	last := strings.LastIndexByte(spec, ':')
 	middle := strings.LastIndexByte(spec[:max(last, 0)], ':')
 	if middle < 0 {
@@ -228,6 +239,7 @@ type kernelHeap struct{ *dmaheap.Heap }
 
 func (h kernelHeap) AllocFlags(size uint64, mode dmaheap.Access, heapFlags uint64) (Buffer, error) {
 	b, err := h.Heap.AllocFlags(size, mode, heapFlags)
+	answers.Add(1)
 	if err != nil {
 		return nil, err
 	}
@@ -248,6 +260,7 @@ type kernelBuffer struct{ *dmaheap.Buffer }
 
 func (b kernelBuffer) MapRange(offset, length uint64, access dmaheap.Access) (Mapping, error) {
 	m, err := b.Buffer.MapRange(offset, length, access)
+	answers.Add(1)
 	if err != nil {
 		return nil, err
 	}

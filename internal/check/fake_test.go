@@ -6,7 +6,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/dmaheap/dmaheap/dmaheap"
 )
@@ -36,10 +38,12 @@ type faults struct {
 	openErr      error  // open fails
 	small        uint64 // the largest block, 0: all
 	noSockets    bool
-	fault        bool // touching mapped memory faults
-	hang         bool // sync never returns
-	hidden       bool // the page frames are not to be seen
-	scattered    bool // pages do not follow each other
+	fault        bool          // touching mapped memory faults
+	hang         bool          // sync never returns
+	late         chan struct{} // the second allocation waits for it
+	mapTime      time.Duration // what one mapping takes
+	hidden       bool          // the page frames are not to be seen
+	scattered    bool          // pages do not follow each other
 	importErr    map[string]error
 	noReference  bool  // no /dev/udmabuf
 	referenceErr error // what importers say to ordinary memory
@@ -58,6 +62,8 @@ type fakeKernel struct {
 	files    int
 	deviceOK bool // memory may be mapped
 	fds      map[uint32]*fakeBuffer
+	allocs   int // requests
+	answers  atomic.Uint64
 }
 
 func newFakeKernel(size uint64, f faults) *fakeKernel {
@@ -74,7 +80,13 @@ func (k *fakeKernel) Open(name string) (Heap, error) {
 	return &fakeHeap{k}, nil
 }
 
-func (k *fakeKernel) OpenFiles() (int, error) { return k.files, nil }
+func (k *fakeKernel) OpenFiles() (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.files, nil
+}
+
+func (k *fakeKernel) Answers() uint64 { return k.answers.Load() }
 
 func (k *fakeKernel) Physical(m Mapping, page uint64) ([]uint64, error) {
 	if k.f.hidden {
@@ -124,7 +136,12 @@ func (k *fakeKernel) Reference(size uint64) (Buffer, error) {
 
 type fakeHeap struct{ k *fakeKernel }
 
-func (h *fakeHeap) Close() error { h.k.files--; return nil }
+func (h *fakeHeap) Close() error {
+	h.k.mu.Lock()
+	defer h.k.mu.Unlock()
+	h.k.files--
+	return nil
+}
 
 // take finds room by first fit.
 func (k *fakeKernel) take(n uint64) (uint64, bool) {
@@ -150,6 +167,11 @@ func (h *fakeHeap) AllocFlags(n uint64, mode dmaheap.Access, heapFlags uint64) (
 	k := h.k
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.allocs++; k.f.late != nil && k.allocs == 2 {
+		k.mu.Unlock()
+		<-k.f.late
+		k.mu.Lock()
+	}
 	failed := func(errno syscall.Errno, kind error) error {
 		return &dmaheap.Error{Op: dmaheap.OpAlloc, Heap: "fake", Size: n, Kind: kind, Err: errno}
 	}
@@ -252,6 +274,8 @@ func (b *fakeBuffer) Begin(a dmaheap.Access) error {
 func (b *fakeBuffer) End(a dmaheap.Access) error { return nil }
 
 func (b *fakeBuffer) MapRange(off, n uint64, a dmaheap.Access) (Mapping, error) {
+	time.Sleep(b.k.f.mapTime)
+	b.k.answers.Add(1)
 	refuse := &dmaheap.Error{Op: dmaheap.OpMap, Kind: dmaheap.ErrInvalid, Err: syscall.EINVAL}
 	if b.k.f.noMap || !b.k.deviceOK && !b.k.f.mapAnyway {
 		return nil, refuse

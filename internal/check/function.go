@@ -52,8 +52,17 @@ func (t *target) round(n uint64) uint64 {
 	return (n + u - 1) / u * u
 }
 
+// alloc takes a buffer from the heap. A check that nobody waits for gets no
+// more: the board is not for two at a time.
 func (t *target) alloc(n uint64) (Buffer, error) {
-	return t.heap.AllocFlags(n, dmaheap.ReadWrite, 0)
+	b, err := t.heap.AllocFlags(n, dmaheap.ReadWrite, 0)
+	if !t.gone.Load() {
+		return b, err
+	}
+	if err == nil {
+		b.Close()
+	}
+	return nil, dmaheap.ErrClosed
 }
 
 // allocFailed is a failure to allocate where it should work, with the reason
@@ -607,6 +616,9 @@ func (t *target) fdPass() *outcome {
 func (t *target) fdLeak() *outcome {
 	if t.files < 0 {
 		return blocked("/proc/self/fd cannot be read")
+	}
+	if t.loose {
+		return skip("a check that the kernel did not answer still has descriptors open")
 	}
 	now, err := t.dev.OpenFiles()
 	if err != nil {

@@ -5,6 +5,8 @@ package check
 import (
 	"bytes"
 	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,6 +58,17 @@ func TestStress(t *testing.T) {
 		if got != tt.want {
 			t.Errorf("%s: %q failed, want %q:\n%s", tt.name, got, tt.want, dump(r))
 		}
+	}
+}
+
+// A kernel that never answers ends the run.
+func TestStressStuck(t *testing.T) {
+	r := stressFake(t, faults{hang: true}, StressOptions{Workers: 2, Count: 10, Seed: 1, Most: videoSize, Largest: 4096, Patience: 100 * time.Millisecond})
+	if f := r.Summary.First; f == nil || f.ID != "stress-verify" || !strings.Contains(f.Message, "did not answer") {
+		t.Errorf("first failure %+v, want stress-verify: did not answer", f)
+	}
+	if r.Summary.Failed != 1 {
+		t.Errorf("%d failures, want one:\n%s", r.Summary.Failed, dump(r))
 	}
 }
 
@@ -113,9 +126,8 @@ func TestBench(t *testing.T) {
 			t.Errorf("bench = %+v, want two sizes measured and the third too large", b)
 		}
 	}
-	if _, err := RunBench(context.Background(), newFakeKernel(videoSize, faults{lostWrites: true}), []string{"video"}, 4096, o, nil); err != nil {
-		// Bench maps for both, so the fake shows its memory; nothing to find.
-		t.Errorf("bench = %v", err)
+	if _, err := RunBench(context.Background(), newFakeKernel(videoSize, faults{fault: true}), []string{"video"}, 4096, o, nil); !errors.Is(err, errFault) {
+		t.Errorf("bench of memory that faults = %v, want %v", err, errFault)
 	}
 	k := newFakeKernel(videoSize, faults{})
 	k.deviceOK = false

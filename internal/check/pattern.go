@@ -21,15 +21,28 @@ const tile = 4096
 // from, as a whole: that runs at the speed of memory.
 func pattern(seed uint64) []byte {
 	b := make([]byte, tile)
-	x := seed*0x9e3779b97f4a7c15 + 1
+	r := newRandom(seed)
 	for i := 0; i < tile; i += 8 {
-		x ^= x << 13
-		x ^= x >> 7
-		x ^= x << 17
-		binary.LittleEndian.PutUint64(b[i:], x)
+		binary.LittleEndian.PutUint64(b[i:], r.next())
 	}
 	return b
 }
+
+// random gives numbers that look like chance, the same ones for the same seed:
+// Marsaglia's xorshift. Package math/rand is a kilobyte of heapctl in 350.
+type random uint64
+
+func newRandom(seed uint64) random { return random(seed*0x9e3779b97f4a7c15 | 1) }
+
+func (r *random) next() uint64 {
+	*r ^= *r << 13
+	*r ^= *r >> 7
+	*r ^= *r << 17
+	return uint64(*r)
+}
+
+// below returns a number from 0 up to and without n.
+func (r *random) below(n int) int { return int(r.next() % uint64(n)) }
 
 // access runs fn within begin and end of CPU access.
 func access(b Buffer, a dmaheap.Access, fn func() error) (err error) {

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,6 +25,7 @@ type StressOptions struct {
 	Seed     int64         // the same seed gives the same sizes and order to each worker
 	Most     uint64        // bytes held at once, over all workers
 	Largest  uint64        // of one buffer
+	Patience time.Duration // how long the kernel may be silent; 0 takes 90 seconds
 }
 
 // stressStats is what the workers did.
@@ -37,7 +36,10 @@ type stressStats struct {
 }
 
 // errStress stops all workers: one of them found memory broken.
-type errStress struct{ what, expected, found, evidence, advice string }
+type errStress struct {
+	what, expected, found, evidence, advice string
+	stuck                                   bool // workers are in the kernel still
+}
 
 func (e *errStress) Error() string { return e.what }
 
@@ -65,7 +67,7 @@ func RunStress(ctx context.Context, board *sysinfo.Board, dev Device, heap strin
 		return
 	}
 	start := time.Now()
-	stats, err := stress(ctx, h, board.PageSize, o)
+	stats, err := stress(ctx, dev, h, board.PageSize, o)
 	took := time.Since(start)
 	h.Close()
 
@@ -85,7 +87,11 @@ func RunStress(ctx context.Context, board *sysinfo.Board, dev Device, heap strin
 		measure("allocation_rate", float64(stats.allocs.Load())/took.Seconds(), "buffers/second").
 		measure("peak", float64(stats.peak.Load()), "bytes")
 	put(defStress, out, took)
-	put(defStressLost, stressLost(board, dev, heap, before, files, filesErr), 0)
+	lost := skip("the kernel still holds buffers of this run")
+	if broken == nil || !broken.stuck {
+		lost = stressLost(board, dev, heap, before, files, filesErr)
+	}
+	put(defStressLost, lost, 0)
 }
 
 // deviceOnly reports whether the live device tree keeps the processor off the
@@ -122,7 +128,10 @@ func stressLost(board *sysinfo.Board, dev Device, heap string, before sysinfo.Us
 }
 
 // stress runs the workers until the time or the count is up, or one fails.
-func stress(ctx context.Context, h Heap, page uint64, o StressOptions) (*stressStats, error) {
+func stress(ctx context.Context, dev Device, h Heap, page uint64, o StressOptions) (*stressStats, error) {
+	if o.Patience == 0 {
+		o.Patience = defaultPatience
+	}
 	if o.Duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.Duration)
@@ -138,13 +147,21 @@ func stress(ctx context.Context, h Heap, page uint64, o StressOptions) (*stressS
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			w := stressWorker{h: h, page: page, o: o, stats: stats, left: &left, rng: rand.New(rand.NewSource(o.Seed + int64(i))), id: uint64(i + 1)}
+			w := stressWorker{h: h, page: page, o: o, stats: stats, left: &left, rng: newRandom(uint64(o.Seed) + uint64(i)), id: uint64(i + 1)}
 			if err := w.run(ctx); err != nil {
 				stop(err)
 			}
 		}()
 	}
-	wg.Wait()
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	if !await(done, nil, dev, o.Patience) {
+		return stats, &errStress{fmt.Sprintf("the kernel did not answer within %v", o.Patience), "an answer", "none", "ioctl or mmap of the heap",
+			stuckAdvice, true}
+	}
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return stats, err
 	}
@@ -157,7 +174,7 @@ type stressWorker struct {
 	o     StressOptions
 	stats *stressStats
 	left  *atomic.Int64
-	rng   *rand.Rand
+	rng   random
 	id    uint64
 	next  uint64
 	held  []heldBuffer
@@ -169,26 +186,18 @@ type heldBuffer struct {
 }
 
 func (w *stressWorker) run(ctx context.Context) (err error) {
-	debug.SetPanicOnFault(true)
 	defer func() {
 		for _, b := range w.held {
 			w.release(b)
 		}
-		if e := recover(); e != nil {
-			at, ok := e.(interface {
-				error
-				Addr() uintptr
-			})
-			if !ok {
-				panic(e)
-			}
-			err = &errStress{"touching the mapped memory faulted", "memory behind the whole mapping", at.Error(), "mmap of the dma-buf",
-				"the region has no RAM behind it, or the driver's mapping is wrong: see dmesg"}
-		}
 	}()
+	defer onFault(func(found string) {
+		err = &errStress{faulted, wholeMapping, found, "mmap of the dma-buf",
+			"the region has no RAM behind it, or the driver's mapping is wrong: see dmesg", false}
+	})()
 	for ctx.Err() == nil {
 		switch {
-		case len(w.held) > 0 && w.rng.Intn(3) == 0:
+		case len(w.held) > 0 && w.rng.below(3) == 0:
 			if err := w.verifyOne(); err != nil {
 				return err
 			}
@@ -208,8 +217,8 @@ func (w *stressWorker) run(ctx context.Context) (err error) {
 // no room it gives one back instead.
 func (w *stressWorker) take() error {
 	// Sizes are spread over orders of magnitude, as those of real users.
-	size := w.page << w.rng.Intn(bitsBetween(w.page, w.o.Largest))
-	size += w.page * uint64(w.rng.Intn(3))
+	size := w.page << w.rng.below(bitsBetween(w.page, w.o.Largest))
+	size += w.page * uint64(w.rng.below(3))
 	size = min(size, w.o.Largest)
 	if w.stats.held.Add(int64(size)) > int64(w.o.Most) {
 		w.stats.held.Add(-int64(size))
@@ -241,7 +250,7 @@ func (w *stressWorker) take() error {
 	at, err := firstNonZero(b)
 	if err == nil && at >= 0 {
 		return &errStress{fmt.Sprintf("a new buffer holds old bytes, at offset %#x", at), "zeroes", "other bytes", "mmap of the dma-buf",
-			"the heap's driver must clear memory before it hands it out"}
+			"the heap's driver must clear memory before it hands it out", false}
 	}
 	if err == nil {
 		err = fill(b, held.seed)
@@ -250,11 +259,11 @@ func (w *stressWorker) take() error {
 }
 
 func (w *stressWorker) verifyOne() error {
-	i := w.rng.Intn(len(w.held))
+	i := w.rng.below(len(w.held))
 	if err := w.check(w.held[i]); err != nil {
 		return err
 	}
-	if w.rng.Intn(2) == 0 {
+	if w.rng.below(2) == 0 {
 		w.forget(i)
 	}
 	return nil
@@ -270,14 +279,14 @@ func (w *stressWorker) verifyAll() error {
 }
 
 func (w *stressWorker) check(b heldBuffer) error {
-	at, err := verify(b, b.seed)
+	at, err := verify(b.Buffer, b.seed)
 	if err != nil {
 		return err
 	}
 	if at >= 0 {
 		return &errStress{fmt.Sprintf("a buffer of %s was overwritten at offset %#x while it was in use", heapcfg.FormatSize(b.Size()), at),
 			"the pattern of this buffer", "other bytes", "mmap of the dma-buf",
-			"two buffers share memory, or something else uses the region: look for OVERLAP in dmesg"}
+			"two buffers share memory, or something else uses the region: look for OVERLAP in dmesg", false}
 	}
 	w.stats.verified.Add(1)
 	return nil
@@ -288,7 +297,7 @@ func (w *stressWorker) drop() error {
 	if len(w.held) == 0 {
 		return nil
 	}
-	i := w.rng.Intn(len(w.held))
+	i := w.rng.below(len(w.held))
 	if err := w.check(w.held[i]); err != nil {
 		return err
 	}
