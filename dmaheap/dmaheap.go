@@ -47,7 +47,8 @@ func (h *Heap) Alloc(size uint64) (*Buffer, error) {
 
 // AllocFlags is Alloc with the access mode of the descriptor stated, and with
 // heap flags, of which mainline defines none. A buffer allocated for Read only
-// can be handed to a process that must not write to it.
+// can be handed to a process that must not write to it. One for Write only cannot
+// be mapped at all: Linux maps no file that may not be read.
 func (h *Heap) AllocFlags(size uint64, mode Access, heapFlags uint64) (*Buffer, error) {
 	return h.alloc(size, mode, heapFlags)
 }
@@ -67,7 +68,8 @@ func AllocRequest(size uintptr) uint32 { return allocRequest(size) }
 func (h *Heap) Close() error { return closeFile(h.file) }
 
 // A Buffer is a dma-buf: memory with a file descriptor, which devices and
-// other processes can import.
+// other processes can import. Its methods may be called from several goroutines
+// at once; what they do to the bytes is theirs to keep apart.
 type Buffer struct {
 	heap string
 	file *os.File
@@ -86,7 +88,8 @@ func (b *Buffer) Heap() string { return b.heap }
 func (b *Buffer) Size() uint64 { return b.size }
 
 // FD returns the descriptor of the buffer, to be passed to an ioctl. It stays
-// owned by the Buffer and is valid until Close.
+// owned by the Buffer and is valid until Close, or until the garbage collector
+// finds that the Buffer is not used any more: a deferred Close prevents that.
 func (b *Buffer) FD() uintptr { return b.file.Fd() }
 
 // Export returns a second descriptor of the same buffer. The memory is given

@@ -156,10 +156,10 @@ func (b *Buffer) export() (*os.File, error) {
 }
 
 func (b *Buffer) setName(name string) error {
-	if len(name) >= maxName || strings.ContainsRune(name, 0) {
-		return &Error{Op: OpSetName, Heap: b.heap, Kind: ErrInvalid, Err: unix.EINVAL}
+	p, err := unix.BytePtrFromString(name) // EINVAL for a NUL in it
+	if len(name) >= maxName {
+		err = unix.EINVAL
 	}
-	p, err := unix.BytePtrFromString(name)
 	if err != nil {
 		return b.fail(OpSetName, err)
 	}
@@ -236,29 +236,30 @@ func (b *Buffer) sync(access Access, end uint64) error {
 }
 
 func (b *Buffer) probe(f Feature) error {
-	var err error
+	op := OpProbe + " " + f.String()
+	var err, has error
 	switch f {
 	case FeatureSetName:
 		// A bad address answers EFAULT before the name is touched.
+		has = unix.EFAULT
 		err = control(b.file, func(fd uintptr) error { return ioctl(fd, ioctlSetName(), nil) })
-		if errors.Is(err, unix.EFAULT) {
-			return nil
-		}
 	case FeatureSyncFile:
 		// Flags outside read and write answer EINVAL before any fence.
+		has = unix.EINVAL
 		arg := exportSyncFileData{flags: ^uint32(ReadWrite)}
 		err = control(b.file, func(fd uintptr) error {
 			return ioctl(fd, ioctlExportSyncFile(), unsafe.Pointer(&arg))
 		})
-		if errors.Is(err, unix.EINVAL) {
-			return nil
-		}
+	default:
+		return b.fail(op, unix.EINVAL)
 	}
-	kind := error(nil)
-	if errors.Is(err, unix.ENOTTY) {
-		kind = ErrUnsupported
+	switch {
+	case errors.Is(err, has):
+		return nil
+	case err == nil:
+		return b.fail(op, errors.New("the kernel takes a wrong request"))
 	}
-	return &Error{Op: OpProbe + " " + f.String(), Heap: b.heap, Kind: kind, Err: err}
+	return b.fail(op, err)
 }
 
 func (b *Buffer) importDRM(path string) error {

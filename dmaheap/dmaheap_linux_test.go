@@ -108,6 +108,28 @@ func TestHeapClosed(t *testing.T) {
 	}
 }
 
+// A file that is no dma-buf says neither yes nor no to a feature, or that it has
+// no such request; it never says yes.
+func TestProbe(t *testing.T) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &Buffer{file: null}
+	for _, f := range []Feature{FeatureSetName, FeatureSyncFile} {
+		if err := b.Probe(f); !errors.Is(err, ErrUnsupported) || !errors.Is(err, unix.ENOTTY) {
+			t.Errorf("Probe(%v) of /dev/null = %v, want %v and ENOTTY", f, err, ErrUnsupported)
+		}
+	}
+	if err := b.Probe(FeatureSyncFile + 1); !errors.Is(err, ErrInvalid) {
+		t.Errorf("Probe of no feature = %v, want %v", err, ErrInvalid)
+	}
+	null.Close()
+	if err := b.Probe(FeatureSetName); !errors.Is(err, ErrClosed) {
+		t.Errorf("Probe after Close = %v, want %v", err, ErrClosed)
+	}
+}
+
 func TestImportRefusesOtherFiles(t *testing.T) {
 	f, err := os.Open("/dev/null")
 	if err != nil {
@@ -154,7 +176,6 @@ func TestReceiveRefusesOtherDescriptors(t *testing.T) {
 	}
 }
 
-// A plain file over a blocking socket serves as well as package net does.
 // A stranger at the other end must not be able to use up our descriptors.
 func TestReceiveKeepsNothingElse(t *testing.T) {
 	null, err := os.Open(os.DevNull)
@@ -191,6 +212,7 @@ func TestReceiveKeepsNothingElse(t *testing.T) {
 	}
 }
 
+// A plain file over a blocking socket serves as well as package net does.
 func TestPassThroughFiles(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

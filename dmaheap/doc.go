@@ -7,11 +7,15 @@
 // encoder reads it, and the CPU may map it between the two. What is allocated
 // here is taken from a region that is often small and never swapped, so each
 // [Buffer] must be closed; one that is forgotten is given back only when the
-// garbage collector finds it or the process ends.
+// garbage collector finds it or the process ends. A [Mapping] holds the memory as
+// well, and nothing but its Close or the end of the process gives that back.
 //
 //	heap, err := dmaheap.Open("linux,cma")
+//	defer heap.Close()
 //	buf, err := heap.Alloc(1920 * 1080 * 2)
+//	defer buf.Close()
 //	m, err := buf.Map(dmaheap.ReadWrite)
+//	defer m.Close()
 //	err = buf.Sync(dmaheap.Write, func() error {
 //		copy(m.Bytes(), frame)
 //		return nil

@@ -32,8 +32,9 @@ func Example() {
 	defer m.Close()
 
 	err = buf.Sync(dmaheap.Write, func() error {
-		for i := range m.Bytes() {
-			m.Bytes()[i] = 0x80
+		frame := m.Bytes()
+		for i := range frame {
+			frame[i] = 0x80
 		}
 		return nil
 	})
