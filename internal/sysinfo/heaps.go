@@ -200,27 +200,3 @@ func cmaDirs(area string) []string {
 	old := "cma-" + area
 	return []string{"sys/kernel/debug/cma/" + area, "sys/kernel/debug/cma/" + old[:min(len(old), 15)]}
 }
-
-// Areas returns the names of the CMA areas that exist.
-func (b *Board) Areas() ([]string, error) {
-	var last error
-	for _, dir := range []string{"sys/kernel/mm/cma", "sys/kernel/debug/cma"} {
-		entries, err := readDir(b.FS, dir)
-		b.note("CMA areas", "/"+dir, err)
-		if err != nil {
-			last = err
-			continue
-		}
-		var out []string
-		for _, e := range entries {
-			if e.IsDir() {
-				out = append(out, e.Name())
-			}
-		}
-		return out, nil
-	}
-	if last == nil {
-		last = errors.New("none")
-	}
-	return nil, last
-}

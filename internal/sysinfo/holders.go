@@ -21,11 +21,6 @@ type Holder struct {
 	Bytes   uint64
 }
 
-// String returns "camera[412]: 3 buffers, 24MiB".
-func (h Holder) String() string {
-	return fmt.Sprintf("%s[%d]: %d buffers, %d bytes", h.Comm, h.PID, h.Buffers, h.Bytes)
-}
-
 // Holders returns who holds buffers of which heap, from the descriptors in
 // /proc/PID/fd and their fdinfo, and from the mappings in /proc/PID/maps: a
 // program may close the descriptor and go on using the memory. Processes of
