@@ -140,7 +140,7 @@ func writeTable(w io.Writer, rows [][]string) error {
 	width := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i := range row {
-			row[i] = report.Clean(row[i])
+			row[i] = strings.ReplaceAll(report.Clean(row[i]), "\n", `\x0a`)
 			width[i] = max(width[i], len(row[i]))
 		}
 	}

@@ -10,6 +10,8 @@ package report
 import (
 	"fmt"
 	"io"
+	"math"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -121,11 +123,20 @@ const (
 )
 
 // Add appends a result, with everything a terminal or a parser could take for
-// a command made visible instead.
+// a command made visible instead, and without numbers that are none: a rate is
+// infinite where the clock of a board is too coarse to see the time pass.
 func (r *Report) Add(res Result) Result {
+	var finite []Measurement
+	for _, m := range res.Measurements {
+		if !math.IsInf(m.Value, 0) && !math.IsNaN(m.Value) {
+			finite = append(finite, m)
+		}
+	}
+	res.Measurements = finite
 	for _, s := range []*string{&res.Title, &res.Heap, &res.Message, &res.Expected, &res.Found, &res.Evidence, &res.Advice} {
 		*s = Clean(*s)
 	}
+	res.Heap = strings.ReplaceAll(res.Heap, "\n", `\x0a`) // a name is one line
 	r.Results = append(r.Results, res)
 	return res
 }
@@ -163,11 +174,12 @@ func (r *Report) Finish(seconds float64) {
 	r.Summary = s
 }
 
-// Clean makes control bytes and broken UTF-8 visible. Names and log lines come
-// from device trees and drivers that nobody vouches for. Line breaks stay:
-// advice has several lines.
+// Clean makes visible what is no text: control bytes, broken UTF-8, and what a
+// terminal obeys or XML has no way to write. Names and log lines come from device
+// trees and drivers that nobody vouches for. Line breaks stay: advice has several
+// lines.
 func Clean(s string) string {
-	bad := func(c rune) bool { return c != '\n' && (c < ' ' || c == 0x7f || c >= 0x80 && c < 0xa0) }
+	bad := func(c rune) bool { return c != '\n' && !strconv.IsPrint(c) }
 	if utf8.ValidString(s) && strings.IndexFunc(s, bad) < 0 {
 		return s
 	}
@@ -177,8 +189,10 @@ func Clean(s string) string {
 		switch {
 		case c == utf8.RuneError && n == 1:
 			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case bad(c):
+		case bad(c) && c < utf8.RuneSelf:
 			fmt.Fprintf(&b, `\x%02x`, c)
+		case bad(c):
+			fmt.Fprintf(&b, `\u%04x`, c)
 		default:
 			b.WriteRune(c)
 		}

@@ -8,12 +8,15 @@ import (
 	"encoding/xml"
 	"flag"
 	"io"
+	"math"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/common/expfmt"
@@ -128,6 +131,93 @@ func TestHostileText(t *testing.T) {
 				if strings.HasPrefix(line, "<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=x") || strings.Count(line, "<LAVA_") > 1 {
 					t.Errorf("lava: a message became a signal: %q", line)
 				}
+			}
+		}
+	}
+}
+
+// LAVA ignores a test set whose name it would have to quote in a URL, and cuts
+// a parameter at each "=".
+func TestLAVANames(t *testing.T) {
+	r := &Report{}
+	for _, heap := range []string{"", "linux,cma@50000000", "a=b/c?d#e ü"} {
+		r.Add(Result{ID: "alloc-page", Heap: heap, Status: Pass, Measurements: []Measurement{{"latency", 1, "seconds"}, {"size", 4096, "bytes"}}})
+	}
+	var buf bytes.Buffer
+	if err := Write(&buf, r, "lava", Options{}); err != nil {
+		t.Fatal(err)
+	}
+	sets, cases := []string{}, map[string]bool{}
+	for _, line := range strings.Split(buf.String(), "\n") {
+		f := strings.Fields(strings.Trim(line, "<>"))
+		switch {
+		case len(f) == 3 && f[0] == "LAVA_SIGNAL_TESTSET":
+			sets = append(sets, f[2])
+			if url.QueryEscape(f[2]) != f[2] {
+				t.Errorf("the set %q is another one in a URL", f[2])
+			}
+		case len(f) > 1 && f[0] == "LAVA_SIGNAL_TESTCASE":
+			for _, param := range f[1:] {
+				if strings.Count(param, "=") != 1 {
+					t.Errorf("%q is no parameter", param)
+				}
+			}
+			if cases[f[1]] {
+				t.Errorf("two results have the name %s", f[1])
+			}
+			cases[f[1]] = true
+		}
+	}
+	if want := []string{"board", "linux_cma_50000000", "a_b_c_d_e__"}; !slices.Equal(sets, want) || len(cases) != 6 {
+		t.Errorf("sets %q with %d cases, want %q with 6", sets, len(cases), want)
+	}
+}
+
+// What Unicode calls a character is not always text: some have no place in XML,
+// some turn a line of a terminal around. A rate that a coarse clock made infinite
+// has no place in JSON.
+func TestOddText(t *testing.T) {
+	const odd = "a\uffff\ufffe\u202eb\u2028c\u0085d\u200be\x7ff\ue000g\xc3\x28"
+	r := &Report{Board: odd, Kernel: odd, Against: odd, Sources: []Source{{Name: odd, Path: odd, Error: odd}}}
+	for _, status := range []Status{Pass, Fail, Warn, Skip} {
+		r.Add(Result{ID: "x", Title: odd, Heap: odd + "\nok 1 y", Status: status, Message: odd, Expected: odd, Found: odd, Evidence: odd, Advice: odd + "\n" + odd,
+			Measurements: []Measurement{{"rate", math.Inf(1), "bytes/second"}, {"share", math.NaN(), ""}, {"size", 1, "bytes"}}})
+	}
+	r.Finish(1)
+	for _, format := range Formats() {
+		var buf bytes.Buffer
+		if err := Write(&buf, r, format, Options{}); err != nil {
+			t.Errorf("%s: %v", format, err)
+			continue
+		}
+		if i := bytes.IndexFunc(buf.Bytes(), func(c rune) bool { return c != '\n' && !unicode.IsPrint(c) }); i >= 0 && format != "json" {
+			t.Errorf("%s: %q is no text", format, buf.Bytes()[max(0, i-20):min(buf.Len(), i+20)])
+		}
+		if bytes.Contains(buf.Bytes(), []byte("\nok 1 y")) {
+			t.Errorf("%s: the name of a heap became a line:\n%s", format, buf.Bytes())
+		}
+		switch format {
+		case "json":
+			var back Report
+			if err := json.Unmarshal(buf.Bytes(), &back); err != nil {
+				t.Error(err)
+			}
+			if m := back.Results[0].Measurements; len(m) != 1 || m[0].Name != "size" {
+				t.Errorf("measurements %+v, want the size alone", m)
+			}
+		case "junit":
+			dec := xml.NewDecoder(&buf)
+			for {
+				if _, err := dec.Token(); err == io.EOF {
+					break
+				} else if err != nil {
+					t.Fatal(err)
+				}
+			}
+		case "prom":
+			var parser expfmt.TextParser
+			if _, err := parser.TextToMetricFamilies(&buf); err != nil {
+				t.Error(err)
 			}
 		}
 	}
