@@ -88,6 +88,8 @@ func (f *benchFlags) run(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := interruptible(ctx)
+	defer stop()
 	r := benchResult{Format: "heapctl-bench", Version: 1, Kernel: board.Release, Heaps: []check.Bench{}}
 	r.MemoryWrite, r.MemoryRead = check.MemorySpeed()
 	show := progress(env)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/dmaheap/dmaheap/internal/check"
+	"github.com/dmaheap/dmaheap/internal/sysinfo"
+	"github.com/dmaheap/dmaheap/internal/sysinfo/sysinfotest"
 )
 
 func benchSample() benchResult {
@@ -90,5 +92,22 @@ func TestLoadUsage(t *testing.T) {
 		if err := c.Execute(); !errors.As(err, &exit) || exit.Code != ExitUsage {
 			t.Errorf("bench %s = %v, want exit 2", args, err)
 		}
+	}
+}
+
+// Ordinary memory is taken from what is free, never from what is not there.
+func TestPressure(t *testing.T) {
+	m := sysinfotest.FS{}
+	m.File("proc/meminfo", "MemTotal: 16384 kB\nMemAvailable:    8192 kB\n")
+	board := sysinfo.New(m, sysinfo.Options{PageSize: 4096})
+	if data, err := load(board, 8<<20); err != nil || len(data) != 8<<20 {
+		t.Errorf("load of all that is free = %d bytes, %v", len(data), err)
+	}
+	var exit *ExitError
+	if _, err := load(board, 8<<20+1); !errors.As(err, &exit) || exit.Code != ExitCannotTest || !strings.Contains(err.Error(), "8MiB") {
+		t.Errorf("load of more = %v, want exit 3 and what is free", err)
+	}
+	if _, err := load(sysinfo.New(sysinfotest.FS{}, sysinfo.Options{}), 1<<63); !errors.As(err, &exit) || exit.Code != ExitCannotTest {
+		t.Errorf("load of half the address space = %v, want exit 3", err)
 	}
 }

@@ -116,6 +116,8 @@ func (f *checkFlags) run(ctx context.Context, env *Env, args []string) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := interruptible(ctx)
+	defer stop()
 	o := report.Options{Color: f.file == "" && colored(env, env.Stdout), Verbose: f.verbose}
 	// Text appears as the run goes on; every other format needs the whole.
 	var text *report.Text

@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -52,7 +51,7 @@ to the kernel: /sys/firmware/fdt on the running board, or the kernel build's
   heapctl compile heaps.yaml --base board.dtb --kernel 6.1 --explain-placement`,
 		Args: exactly("a heaps.yaml"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return f.run(c.Context(), env, args[0])
+			return f.run(env, args[0])
 		},
 	}
 	fl := c.Flags()
@@ -86,7 +85,7 @@ func (f *compileFlags) output() (dir string, asJSON bool) {
 	return dir, asJSON
 }
 
-func (f *compileFlags) run(ctx context.Context, env *Env, name string) error {
+func (f *compileFlags) run(env *Env, name string) error {
 	if f.source.base == "" {
 		return errNoBase(name)
 	}
@@ -103,9 +102,6 @@ func (f *compileFlags) run(ctx context.Context, env *Env, name string) error {
 		}
 	}
 	if !failed && !f.check {
-		if err := ctx.Err(); err != nil {
-			return usagef("stopped before anything was written")
-		}
 		if err := writeFiles(dir, files); err != nil {
 			return &ExitError{ExitCannotTest, err}
 		}

@@ -335,6 +335,30 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// Ctrl-C ends what waits for its input, and for a lock file that is a pipe.
+func TestInterruptWhileReading(t *testing.T) {
+	program, pipe := theProgram(t), filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"lint", "-"}, {"compile", "-", "--base", "-"}, {"check", pipe}} {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		cmd := exec.CommandContext(ctx, program, args...)
+		if _, err := cmd.StdinPipe(); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(200*time.Millisecond, func() { _ = cmd.Process.Signal(os.Interrupt) })
+		_ = cmd.Wait()
+		if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !ws.Signaled() || ws.Signal() != syscall.SIGINT {
+			t.Errorf("%v ended with %v, want by the interrupt", args, cmd.ProcessState)
+		}
+		cancel()
+	}
+}
+
 // Whatever ends a compile, each product is whole: the old one or the new one.
 func TestCompileIsKilled(t *testing.T) {
 	program, base := theProgram(t), virtDTB(t)

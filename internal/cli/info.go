@@ -45,6 +45,9 @@ func (f *boardFlags) info(env *Env, name string) error {
 		for _, h := range heaps {
 			have = append(have, h.Name)
 		}
+		if len(have) == 0 {
+			return usagef("no heap %q; %s has none", name, sysinfo.HeapDir)
+		}
 		return usagef("no heap %q; there are: %s", name, strings.Join(have, ", "))
 	}
 	if f.format == "json" {

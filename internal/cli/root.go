@@ -63,9 +63,19 @@ func usagef(format string, args ...any) error {
 // Main runs heapctl with the arguments that follow its name and returns the
 // exit code.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	return Run(ctx, &Env{stdin, stdout, stderr, os.Getenv}, args)
+	return Run(context.Background(), &Env{stdin, stdout, stderr, os.Getenv}, args)
+}
+
+// interruptible returns a context that Ctrl-C and SIGTERM end, for what has
+// something to say or to clean up then. Elsewhere they end the program, which
+// may be waiting for its input, and so does a second one here.
+func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-ctx.Done()
+		stop()
+	}()
+	return ctx, stop
 }
 
 // printed remembers that a write has failed: what could not be said must not

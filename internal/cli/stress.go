@@ -5,6 +5,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/dmaheap/dmaheap/heapcfg"
 	"github.com/dmaheap/dmaheap/internal/check"
 	"github.com/dmaheap/dmaheap/internal/report"
+	"github.com/dmaheap/dmaheap/internal/sysinfo"
 )
 
 type stressFlags struct {
@@ -105,6 +107,12 @@ func (f *stressFlags) run(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
+	ballast, err := load(board, pressure)
+	if err != nil {
+		return err
+	}
+	ctx, stop := interruptible(ctx)
+	defer stop()
 	r := &report.Report{Tool: version(), Mode: fmt.Sprintf("stress with %d workers, seed %d", o.Workers, o.Seed),
 		Good: "every buffer kept its bytes, and all of them came back"}
 	if board.Release != "" {
@@ -114,10 +122,6 @@ func (f *stressFlags) run(ctx context.Context, env *Env) error {
 	if f.format == "text" {
 		text = report.NewText(env.Stdout, report.Options{Color: colored(env, env.Stdout)})
 		_ = text.Start(r)
-	}
-	ballast := make([]byte, pressure)
-	for i := uint64(0); i < pressure; i += board.PageSize {
-		ballast[i] = byte(i>>12) | 1
 	}
 	start := time.Now()
 	show := progress(env)
@@ -148,4 +152,20 @@ func (f *stressFlags) run(ctx context.Context, env *Env) error {
 		return &ExitError{Code: code}
 	}
 	return nil
+}
+
+// load takes ordinary memory and writes to each page, so that it is in use.
+func load(board *sysinfo.Board, size uint64) ([]byte, error) {
+	free, known := board.MemAvailable()
+	if !known {
+		free = math.MaxInt
+	}
+	if free = min(free, math.MaxInt); size > free {
+		return nil, &ExitError{ExitCannotTest, fmt.Errorf("--pressure %s: the board has %s of memory to spare", heapcfg.FormatSize(size), heapcfg.AboutSize(free))}
+	}
+	data := make([]byte, size)
+	for i := uint64(0); i < size; i += board.PageSize {
+		data[i] = byte(i>>12) | 1
+	}
+	return data, nil
 }

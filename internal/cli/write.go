@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -14,8 +15,11 @@ import (
 
 // writeFiles writes all files into dir, or none: each goes to a temporary name
 // beside its place first, and only when all are on the disk are they renamed.
-// What stood there before stays until then, also when the power fails.
+// What stood there before stays until then, also when the power fails. A signal
+// waits for it, so that no temporary file is left behind.
 func writeFiles(dir string, files []emit.File) error {
+	_, stop := interruptible(context.Background())
+	defer stop()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("%s: %v", dir, reason(err))
 	}
@@ -106,6 +110,8 @@ func replaceFile(name string, data []byte) error {
 	if to, err := filepath.EvalSymlinks(name); err == nil {
 		name = to
 	}
+	_, stop := interruptible(context.Background())
+	defer stop()
 	t, err := writeTemp(filepath.Dir(name), emit.File{Name: filepath.Base(name), Data: data})
 	if err == nil {
 		_, err = settle([]*os.File{t})
