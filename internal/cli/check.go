@@ -225,7 +225,7 @@ func (f *checkFlags) fromConfig(env *Env, board *sysinfo.Board, name string) (*h
 		source := sysinfo.TreePath
 		if f.base != "" {
 			source, against = f.base, f.base
-			p.tree, err = loadTree(env, f.base)
+			p.tree, err = loadBoard(env, f.base)
 		} else if p.tree, err = board.WholeTree(); err == nil {
 			cfg, p.tree = cfg.Unmerge(p.tree)
 		}

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -97,5 +98,15 @@ func TestLintSaysWhatItSaw(t *testing.T) {
 	}
 	if code, stdout, _ := heapctl(t, "lint", virtDTB(t)); code != ExitOK || !strings.Contains(stdout, ", 512MiB of RAM, for") {
 		t.Errorf("QEMU's tree: exit %d, %q", code, stdout)
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	if code, _, stderr := heapctl(t, "compile", exampleConfig, "--base", virtDTB(t), "-o", out, "-q"); code != ExitOK {
+		t.Fatalf("exit %d, %s", code, stderr)
+	}
+	overlay := filepath.Join(out, "heaps.dtbo")
+	for _, args := range [][]string{{"lint", overlay}, {"map", overlay}, {"import", overlay}, {"diff", virtDTB(t), overlay}, {"compile", exampleConfig, "--base", overlay}} {
+		if code, stdout, stderr := heapctl(t, args...); code != ExitUsage || stdout != "" || !strings.Contains(stderr, "heaps.dtbo: an overlay; give") {
+			t.Errorf("%v: exit %d, %q, %q", args, code, stdout, stderr)
+		}
 	}
 }

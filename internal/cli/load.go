@@ -46,6 +46,26 @@ func loadTree(env *Env, name string) (*fdt.Tree, error) {
 	return t, nil
 }
 
+// loadBoard reads the device tree blob of a board.
+func loadBoard(env *Env, name string) (*fdt.Tree, error) {
+	t, err := loadTree(env, name)
+	if err == nil {
+		err = noOverlay(name, t)
+	}
+	return t, err
+}
+
+// noOverlay returns an error for an overlay, which has neither RAM nor regions:
+// taken for a board's tree, nothing bad could be said of it.
+func noOverlay(name string, t *fdt.Tree) error {
+	for _, n := range t.Root.Children {
+		if n.Child("__overlay__") != nil {
+			return usagef("%s: an overlay; give the device tree of its board, and --overlay %s", name, name)
+		}
+	}
+	return nil
+}
+
 // loadPlan reads a config and its base tree and lays the one onto the other.
 // The error is about files that cannot be read; everything that can be said
 // about their content is in the plan's findings.
@@ -55,7 +75,7 @@ func loadPlan(env *Env, name string, f sourceFlags) (*plan, error) {
 		return nil, err
 	}
 	p := &plan{sources: map[string][]byte{name: data}}
-	if p.tree, err = loadTree(env, f.base); err != nil {
+	if p.tree, err = loadBoard(env, f.base); err != nil {
 		return nil, err
 	}
 	cfg, findings := heapcfg.ParseVariant(name, data, f.variant)
@@ -223,6 +243,9 @@ func loadSource(env *Env, name string, f sourceFlags) (*plan, error) {
 		}
 		if p.tree, err = fdt.Parse(data); err != nil {
 			return nil, usagef("%s: %v", name, err)
+		}
+		if err := noOverlay(name, p.tree); err != nil {
+			return nil, err
 		}
 	}
 	if err := f.applyOverlays(env, p); err != nil {
