@@ -68,7 +68,7 @@ DEBUG_KERNEL ?= 6.12
 
 .PHONY: test
 test: check corpus short-fuzz ## all tests: make check, then those in virtual machines on all kernels
-	@test/setup.sh boot kernel labs
+	@test/setup.sh boot kernel labs uboot
 	@test/setup.sh --arch amd64 boot
 	@kernel-patches/check.sh style
 	@MAKEFLAGS= go run ./test/kernels $(DEBUG_KERNEL)-debug $(KERNELS)
@@ -98,13 +98,13 @@ corpus: ## hold the rules against every arm and arm64 board of the kernels in CO
 
 .PHONY: test-kernels
 test-kernels: ## the tests in virtual machines on each kernel of KERNELS
-	@test/setup.sh boot kernel labs
+	@test/setup.sh boot kernel labs uboot
 	@test/setup.sh --arch amd64 boot
 	@MAKEFLAGS= go run ./test/kernels $(KERNELS)
 
 .PHONY: test-kernel
 test-kernel: ## the same on one kernel: V=6.1, or KERNEL_SRC=/path/to/linux
-	@test/setup.sh boot kernel labs
+	@test/setup.sh boot kernel labs uboot
 	@test/setup.sh --arch amd64 boot
 	@MAKEFLAGS= go run ./test/kernels
 

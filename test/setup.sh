@@ -4,7 +4,7 @@
 # setup.sh - install the Debian packages a make target needs, and only those
 # that are missing.
 #
-# usage: test/setup.sh [--arch ARCH] [boot] [kernel] [sparse] [check] [corpus] [labs]
+# usage: test/setup.sh [--arch ARCH] [boot] [kernel] [sparse] [check] [corpus] [labs] [uboot]
 #
 #   boot    read device trees and start virtual machines of ARCH, arm64 by default
 #   kernel  build its kernel; the source package only for the default line
@@ -12,6 +12,7 @@
 #   check   what `make check` runs beside Go
 #   corpus  build the device trees of a kernel's boards
 #   labs    what the examples for test labs are run with
+#   uboot   make cards for U-Boot, which test/uboot/fetch.sh brings
 #
 # It is silent when nothing is missing. Without root and without a sudo that
 # asks no password it prints the one command to run, and exits 3.
@@ -55,6 +56,11 @@ for group in "$@"; do
 		# The kernel's own reader of test results, and a root file system.
 		need_command python3 python3
 		need_command mke2fs e2fsprogs
+		;;
+	uboot)
+		need_command mkimage u-boot-tools
+		need_command mke2fs e2fsprogs
+		need_command cpp cpp
 		;;
 	labs)
 		modules=/usr/lib/python3/dist-packages
@@ -125,7 +131,7 @@ for group in "$@"; do
 		need_command flock util-linux
 		;;
 	*)
-		echo "setup: unknown group '$group' (boot, kernel, sparse, check, corpus or labs)" >&2
+		echo "setup: unknown group '$group' (boot, kernel, sparse, check, corpus, labs or uboot)" >&2
 		exit 2
 		;;
 	esac
