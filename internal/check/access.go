@@ -131,20 +131,16 @@ func (t *target) group() *outcome {
 
 func (t *target) link() *outcome {
 	want := fmt.Sprintf("%s/%s, a symlink to %s", sysinfo.HeapDir, t.exp.Short, t.exp.Name)
-	for _, n := range t.nodes {
-		if n.Name != t.exp.Short {
-			continue
-		}
-		switch {
-		case n.Link == t.exp.Name:
+	if n := t.entry(t.exp.Short); n != nil {
+		switch n.Link {
+		case t.exp.Name:
 			return pass("%s leads to %s", n.Path(), t.exp.Name)
-		case n.Link == "":
+		case "":
 			return fail("%s is a heap of its own, not the short name of %s", n.Path(), t.exp.Name).because(want, "a device node", n.Path()).
 				advise("give the heap another short name in heaps.yaml")
-		default:
-			return fail("%s leads to %s, not to %s", n.Path(), n.Link, t.exp.Name).because(want, "a symlink to "+n.Link, n.Path()).
-				advise("%s", t.accessAdvice("SYMLINK", "dma_heap/"+t.exp.Short))
 		}
+		return fail("%s leads to %s, not to %s", n.Path(), n.Link, t.exp.Name).because(want, "a symlink to "+n.Link, n.Path()).
+			advise("%s", t.accessAdvice("SYMLINK", "dma_heap/"+t.exp.Short))
 	}
 	return fail("the short name %s is missing, so programs that use it do not find the heap", t.exp.Short).
 		because(want, "no such file", sysinfo.HeapDir).
@@ -170,10 +166,11 @@ func (t *target) access() *outcome {
 			advise("start it with --group-add %d", n.Owner.GID)
 	}
 	member := false
-	if groups, err := t.board.Groups(); err == nil {
-		member = slices.ContainsFunc(groups, func(g sysinfo.Group) bool {
-			return g.GID == n.Owner.GID && len(g.Members) > 0 && slices.Contains(g.Members, t.userName())
-		})
+	if user := t.userName(); user != "" {
+		groups, _ := t.board.Groups()
+		for _, g := range groups {
+			member = member || g.GID == n.Owner.GID && slices.Contains(g.Members, user)
+		}
 	}
 	switch {
 	case member:

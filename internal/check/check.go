@@ -199,7 +199,7 @@ func (r *run) takeWhatIsThere() {
 	lock := *r.lock
 	lock.Heaps = slices.Clone(lock.Heaps)
 	for _, h := range heaps {
-		if slices.ContainsFunc(lock.Heaps, func(e heapcfg.Expected) bool { return e.Name == h.Name }) {
+		if expects(&lock, h.Name) {
 			continue
 		}
 		lock.Heaps = append(lock.Heaps, heapcfg.Expected{Name: h.Name, Kind: h.Kind, Access: heapcfg.Cached, SharedWith: h.SharesWith})
@@ -211,18 +211,36 @@ func (r *run) takeWhatIsThere() {
 // nothing because of a typing error must not look like a good one.
 func (r *run) known() error {
 	for _, want := range r.o.Heaps {
-		ok := slices.ContainsFunc(r.lock.Heaps, func(e heapcfg.Expected) bool { return e.Name == want || e.Short == want }) ||
-			slices.ContainsFunc(r.nodes, func(n sysinfo.Node) bool { return n.Name == want })
-		if !ok {
+		if !expects(r.lock, want) && r.entry(want) == nil {
 			return fmt.Errorf("%w: %q is neither expected nor there; expected: %s", ErrNoSuchHeap, want, names(r.lock.Heaps))
 		}
 	}
 	for _, want := range r.o.Profiles {
-		if !slices.Contains(ProfileNames(), want) {
+		if _, ok := profileByName(want); !ok {
 			return fmt.Errorf("%w: %q; there are: %s", ErrNoSuchProfile, want, strings.Join(ProfileNames(), ", "))
 		}
 	}
 	return nil
+}
+
+// entry returns what stands in /dev/dma_heap under a name, or nil.
+func (r *run) entry(name string) *sysinfo.Node {
+	for i := range r.nodes {
+		if r.nodes[i].Name == name {
+			return &r.nodes[i]
+		}
+	}
+	return nil
+}
+
+// expects reports whether a lock has a heap with that name, or short name.
+func expects(lock *heapcfg.Lock, name string) bool {
+	for i := range lock.Heaps {
+		if e := &lock.Heaps[i]; e.Name == name || e.Short == name && name != "" {
+			return true
+		}
+	}
+	return false
 }
 
 func names(heaps []heapcfg.Expected) string {

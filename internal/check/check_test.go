@@ -846,11 +846,15 @@ func TestImportV4L2(t *testing.T) {
 }
 
 func TestUnknownHeapOption(t *testing.T) {
-	b := sysinfo.New(videoBoard(), sysinfo.Options{Live: true, PageSize: 4096})
-	_, err := Run(context.Background(), b, newFakeKernel(videoSize, faults{}), videoLock(), Options{Heaps: []string{"vidoe"}},
-		func(*report.Report) {}, func(report.Result) {})
-	if !errors.Is(err, ErrNoSuchHeap) {
-		t.Errorf("Run with a misspelt heap = %v, want %v", err, ErrNoSuchHeap)
+	lock := videoLock()
+	lock.Heaps = append(lock.Heaps, heapcfg.Expected{Name: "system", Kind: heapcfg.System}) // it has no short name
+	for _, name := range []string{"vidoe", ""} {
+		b := sysinfo.New(videoBoard(), sysinfo.Options{Live: true, PageSize: 4096})
+		_, err := Run(context.Background(), b, newFakeKernel(videoSize, faults{}), lock, Options{Heaps: []string{name}},
+			func(*report.Report) {}, func(report.Result) {})
+		if !errors.Is(err, ErrNoSuchHeap) {
+			t.Errorf("Run with the heap %q = %v, want %v", name, err, ErrNoSuchHeap)
+		}
 	}
 }
 

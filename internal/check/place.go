@@ -86,7 +86,7 @@ func (t *target) cmaParam() (string, bool) {
 // replaced tells why this heap has other memory than was meant: the region it
 // shares has no heap, so the kernel made a default area of its own.
 func (t *target) replaced() string {
-	if t.exp.SharedWith == "" || slices.ContainsFunc(t.nodes, func(n sysinfo.Node) bool { return n.Name == t.exp.SharedWith }) {
+	if t.exp.SharedWith == "" || t.entry(t.exp.SharedWith) != nil {
 		return ""
 	}
 	return "the kernel made another default area, because " + t.exp.SharedWith + " is missing"

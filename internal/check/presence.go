@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 	"time"
 
@@ -218,11 +217,12 @@ func (r *run) liveRegion(node string) *heapcfg.Region {
 	if r.layout == nil {
 		return nil
 	}
-	i := slices.IndexFunc(r.layout.Regions, func(x heapcfg.Region) bool { return x.Node == node })
-	if i < 0 {
-		return nil
+	for i := range r.layout.Regions {
+		if r.layout.Regions[i].Node == node {
+			return &r.layout.Regions[i]
+		}
 	}
-	return &r.layout.Regions[i]
+	return nil
 }
 
 func (r *run) liveRegions() string {
@@ -239,19 +239,16 @@ func (r *run) liveRegions() string {
 // present checks that the heap is there under its name, and if not, why.
 func (r *run) present(e heapcfg.Expected) (sysinfo.Node, *outcome) {
 	want := fmt.Sprintf("the device node %s/%s", sysinfo.HeapDir, e.Name)
-	for _, n := range r.nodes {
-		if n.Name != e.Name {
-			continue
-		}
-		if n.Link != "" {
-			return n, fail("%s is a symlink to %s, not a heap", n.Path(), n.Link).because(want, "a symlink", n.Path()).
+	if n := r.entry(e.Name); n != nil {
+		switch {
+		case n.Link != "":
+			return *n, fail("%s is a symlink to %s, not a heap", n.Path(), n.Link).because(want, "a symlink", n.Path()).
 				advise("remove it: rm %s\nand find what made it; the kernel has no heap of this name", n.Path())
-		}
-		if !n.Device {
-			return n, fail("%s is no device node", n.Path()).because(want, n.Mode.String(), n.Path()).
+		case !n.Device:
+			return *n, fail("%s is no device node", n.Path()).because(want, n.Mode.String(), n.Path()).
 				advise("remove it: rm %s\nand mount devtmpfs on /dev", n.Path())
 		}
-		return n, pass("%s, %s", n.Path(), describe(e))
+		return *n, pass("%s, %s", n.Path(), describe(e))
 	}
 	o := r.whyMissing(e)
 	if o.expected == "" {
@@ -315,8 +312,7 @@ func (r *run) unexpected() {
 	any := false
 	for _, n := range r.nodes {
 		start := time.Now()
-		expected := slices.ContainsFunc(r.lock.Heaps, func(e heapcfg.Expected) bool { return e.Name == n.Name || e.Short == n.Name })
-		if expected || r.lock.Config == "" && n.Link != "" && !n.Broken {
+		if expects(r.lock, n.Name) || r.lock.Config == "" && n.Link != "" && !n.Broken {
 			continue
 		}
 		any = true
@@ -352,11 +348,12 @@ func (r *run) strange(n sysinfo.Node) *outcome {
 
 // defaultRegion returns the region that is to be the default CMA area, or nil.
 func defaultRegion(l *heapcfg.Layout) *heapcfg.Region {
-	i := slices.IndexFunc(l.Regions, func(x heapcfg.Region) bool { return x.Default && x.Active() })
-	if i < 0 {
-		return nil
+	for i := range l.Regions {
+		if x := &l.Regions[i]; x.Default && x.Active() {
+			return x
+		}
 	}
-	return &l.Regions[i]
+	return nil
 }
 
 func (r *run) ownAdvice(name string) string {
@@ -378,7 +375,7 @@ func (r *run) otherDefaultAdvice() string {
 	if val, ok := r.board.Param("cma"); ok {
 		return fmt.Sprintf("cma=%s on the kernel command line brings it, in the place of %s; remove cma=%s from there", val, stated.Node, val)
 	}
-	if !slices.ContainsFunc(r.nodes, func(n sysinfo.Node) bool { return n.Name == stated.Node }) {
+	if r.entry(stated.Node) == nil {
 		return "the kernel makes it because it has no " + stated.Node + ", which was to be the default CMA area: see why that is missing"
 	}
 	// arch/arm/mm/init.c, arm_memblock_init: dma_contiguous_reserve() comes

@@ -59,12 +59,8 @@ func Profiles() []Profile {
 // it can use.
 func (r *run) profiles() {
 	for _, name := range r.o.Profiles {
-		i := slices.IndexFunc(Profiles(), func(p Profile) bool { return p.Name == name })
-		if i < 0 {
-			continue // refused before the run
-		}
+		p, _ := profileByName(name) // others were refused before the run
 		start := time.Now()
-		p := Profiles()[i]
 		r.put(Def{ID: "profile-" + p.Name, Title: p.About + " finds a heap it can use"}, "", r.profile(p), time.Since(start))
 	}
 }
@@ -168,14 +164,14 @@ func shortNameAdvice(p Profile) string {
 // resolve finds the heap behind a name, through a symlink if it is one.
 func (r *run) resolve(name string) (sysinfo.Node, bool) {
 	for range 2 {
-		i := slices.IndexFunc(r.nodes, func(n sysinfo.Node) bool { return n.Name == name })
-		if i < 0 || r.nodes[i].Broken {
-			return sysinfo.Node{}, false
+		n := r.entry(name)
+		if n == nil || n.Broken {
+			break
 		}
-		if r.nodes[i].Link == "" {
-			return r.nodes[i], r.nodes[i].Device
+		if n.Link == "" {
+			return *n, n.Device
 		}
-		name = r.nodes[i].Link
+		name = n.Link
 	}
 	return sysinfo.Node{}, false
 }
@@ -187,4 +183,13 @@ func ProfileNames() []string {
 		out = append(out, p.Name)
 	}
 	return out
+}
+
+func profileByName(name string) (Profile, bool) {
+	for _, p := range Profiles() {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Profile{}, false
 }

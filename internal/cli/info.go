@@ -39,21 +39,21 @@ func (f *boardFlags) info(env *Env, name string) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(heaps, func(h sysinfo.Heap) bool { return h.Name == name || slices.Contains(h.Links, name) })
-	if i < 0 {
-		var have []string
-		for _, h := range heaps {
+	var have []string
+	for i, h := range heaps {
+		switch {
+		case h.Name != name && !slices.Contains(h.Links, name):
 			have = append(have, h.Name)
+		case f.format == "json":
+			return writeHeapsJSON(env.Stdout, board, heaps[i:i+1])
+		default:
+			return printInfo(env.Stdout, board, h)
 		}
-		if len(have) == 0 {
-			return usagef("no heap %q; %s has none", name, sysinfo.HeapDir)
-		}
-		return usagef("no heap %q; there are: %s", name, strings.Join(have, ", "))
 	}
-	if f.format == "json" {
-		return writeHeapsJSON(env.Stdout, board, heaps[i:i+1])
+	if len(have) == 0 {
+		return usagef("no heap %q; %s has none", name, sysinfo.HeapDir)
 	}
-	return printInfo(env.Stdout, board, heaps[i])
+	return usagef("no heap %q; there are: %s", name, strings.Join(have, ", "))
 }
 
 func printInfo(w io.Writer, b *sysinfo.Board, h sysinfo.Heap) error {
