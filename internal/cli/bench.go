@@ -44,7 +44,7 @@ The speed of ordinary memory is measured in the same run, to compare with.`,
 		Example: `  heapctl bench
   heapctl bench --heap video --size 4KiB --size 8MiB --count 1000
   heapctl bench -o svg > latency.svg`,
-		Args: cobra.NoArgs,
+		Args: exactly(),
 		RunE: func(c *cobra.Command, args []string) error { return f.run(c.Context(), env) },
 	}
 	fl := c.Flags()

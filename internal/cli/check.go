@@ -245,9 +245,14 @@ func (f *checkFlags) fromConfig(env *Env, board *sysinfo.Board, name string) (*h
 		}
 	}
 	if p.failed(false) {
-		p.findings = slices.DeleteFunc(p.findings, func(f heapcfg.Finding) bool { return f.Level != heapcfg.Error })
-		heapcfg.SortFindings(p.findings)
-		printFindings(env, p.findings, p.sources, false)
+		var errs []heapcfg.Finding
+		for _, f := range p.findings {
+			if f.Level == heapcfg.Error {
+				errs = append(errs, f)
+			}
+		}
+		heapcfg.SortFindings(errs)
+		printFindings(env, errs, p.sources, false)
 		return nil, "", &ExitError{ExitFailed, fmt.Errorf("%s does not fit this board, so there is nothing to hold it against", name)}
 	}
 	lock := heapcfg.NewLock(filepath.Base(name), p.layout)

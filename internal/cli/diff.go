@@ -44,6 +44,7 @@ func (f *diffFlags) run(env *Env, oldName, newName string) error {
 	if f.output != "text" && f.output != "json" {
 		return usagef("-o %s: differences are printed as text or json", f.output)
 	}
+	f.given = nil // what means nothing for the one may be meant for the other
 	var layouts [2]*heapcfg.Layout
 	for i, name := range []string{oldName, newName} {
 		p, err := loadSource(env, name, f.sourceFlags)

@@ -52,7 +52,7 @@ Kernels differ in what they tell. A "?" is a number that this kernel, or this
 user, cannot see; "heapctl info NAME" says which files were asked.`,
 		Example: `  heapctl list
   heapctl list -o json`,
-		Args: cobra.NoArgs,
+		Args: exactly(),
 		RunE: func(c *cobra.Command, args []string) error { return f.list(env) },
 	}
 	f.add(c)

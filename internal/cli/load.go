@@ -148,12 +148,26 @@ type sourceFlags struct {
 	ram      []string
 	clear    []string
 	kconfig  string
+	// given tells whether a flag was; without it, whatever is given will do.
+	given func(flag string) bool
+}
+
+// only refuses the flags that were given and mean nothing for such a file: who
+// states them has something in mind, and would wait for its effect.
+func (f *sourceFlags) only(name, kind string, flags ...string) error {
+	for _, flag := range []string{"base", "variant", "overlay", "kernel", "kconfig", "page-size", "ram", "keep-clear", "patched"} {
+		if f.given != nil && f.given(flag) && !slices.Contains(flags, flag) {
+			return usagef("%s is %s, for which --%s means nothing", name, kind, flag)
+		}
+	}
+	return nil
 }
 
 // tree adds the flags for what is a device tree in any case.
 func (f *sourceFlags) tree(c *cobra.Command) {
 	f.patched = true
 	fl := c.Flags()
+	f.given = fl.Changed
 	fl.Var((*words)(&f.overlays), "overlay", "overlay to apply to the device tree first (may be repeated)")
 	fl.StringVar(&f.kernel, "kernel", "", "target kernel version (default: the config's, the lock's, or 6.12)")
 	fl.StringVar(&f.kconfig, "kconfig", "", "the .config of the target kernel: its release and page size, and whether it has what the heaps need")
@@ -199,6 +213,9 @@ func loadSource(env *Env, name string, f sourceFlags) (*plan, error) {
 		if f.base == "" {
 			return nil, errNoBase(name)
 		}
+		if err := f.only(name, "a config", "base", "variant", "overlay", "kernel", "kconfig"); err != nil {
+			return nil, err
+		}
 		return loadPlan(env, name, f)
 	}
 	target := heapcfg.DefaultTarget()
@@ -209,8 +226,11 @@ func loadSource(env *Env, name string, f sourceFlags) (*plan, error) {
 			return nil, usagef("--kernel: %v", err)
 		}
 	}
-	if target.PageSize, err = heapcfg.ParseSize(f.page); err != nil {
+	switch target.PageSize, err = heapcfg.ParseSize(f.page); {
+	case err != nil:
 		return nil, usagef("--page-size: %v", err)
+	case !slices.Contains([]uint64{4 * heapcfg.KiB, 16 * heapcfg.KiB, 64 * heapcfg.KiB}, target.PageSize):
+		return nil, usagef("--page-size: no kernel has pages of %s; write 4KiB, 16KiB or 64KiB", heapcfg.FormatSize(target.PageSize))
 	}
 	config, err := f.kernelConfig(env, &target, f.kernel != "")
 	if err != nil {
@@ -234,6 +254,9 @@ func loadSource(env *Env, name string, f sourceFlags) (*plan, error) {
 			if err != nil {
 				return nil, usagef("%s: %v", name, err)
 			}
+			if err := f.only(name, "a lock file", "kernel"); err != nil {
+				return nil, err
+			}
 			if f.kernel != "" {
 				k.Layout.Target.Kernel = target.Kernel
 			}
@@ -247,6 +270,9 @@ func loadSource(env *Env, name string, f sourceFlags) (*plan, error) {
 		if err := noOverlay(name, p.tree); err != nil {
 			return nil, err
 		}
+	}
+	if err := f.only(name, "a device tree", "overlay", "kernel", "kconfig", "page-size", "ram", "keep-clear", "patched"); err != nil {
+		return nil, err
 	}
 	if err := f.applyOverlays(env, p); err != nil {
 		return nil, err

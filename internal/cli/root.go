@@ -125,6 +125,8 @@ func Run(ctx context.Context, env *Env, args []string) int {
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		switch {
+		case len(names) == 0 && len(args) > 0:
+			return fmt.Errorf("%s takes no argument, and %q is too much", c.Name(), args[0])
 		case len(args) < len(names):
 			return fmt.Errorf("%s needs %s", c.Name(), strings.Join(names[len(args):], " and "))
 		case len(args) > len(names):
@@ -169,7 +171,27 @@ Exit codes:
 	}
 	add(station, newCompile(env), newLint(env), newMap(env), newImport(env), newDiff(env), newSchema(env), newExplain(env), newInitramfs(env))
 	add(board, newCheck(env), newList(env), newInfo(env), newBench(env), newStress(env))
+	strict(root)
 	return root
+}
+
+// strict makes a typing error an error for cobra's own commands as well. They
+// print help instead, also into the file that completion was to go to.
+func strict(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Args = func(_ *cobra.Command, args []string) error {
+				_, _, err := root.Find(args)
+				return err
+			}
+		case "completion":
+			// That it takes no argument is asked only of what can be run.
+			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
 }
 
 // version returns the version the binary was built as. Release builds set it

@@ -18,7 +18,7 @@ func newSchema(env *Env) *cobra.Command {
 editors use, save it beside the config and start the config with
 "# yaml-language-server: $schema=heapcfg.schema.json".`,
 		Example: `  heapctl schema > heapcfg.schema.json`,
-		Args:    cobra.NoArgs,
+		Args:    exactly(),
 		RunE: func(*cobra.Command, []string) error {
 			if _, err := env.Stdout.Write(heapcfg.Schema()); err != nil {
 				return &ExitError{ExitCannotTest, fmt.Errorf("standard output: %w", reason(err))}

@@ -45,7 +45,7 @@ repeats its sizes and its order.`,
 		Example: `  heapctl stress --duration 1m
   heapctl stress --heap video --workers 8 --count 100000 --seed 7
   heapctl stress --pressure 200MiB`,
-		Args: cobra.NoArgs,
+		Args: exactly(),
 		RunE: func(c *cobra.Command, args []string) error { return f.run(c.Context(), env) },
 	}
 	fl := c.Flags()
