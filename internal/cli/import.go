@@ -35,13 +35,17 @@ same regions.`,
 		RunE: func(c *cobra.Command, args []string) error { return f.run(env, args[0]) },
 	}
 	f.tree(c)
-	c.Flags().StringVarP(&f.output, "output", "o", "-", "file to write, \"-\" for standard output")
+	c.Flags().StringVarP(&f.output, "output", "o", "-", "new file to write, \"-\" for standard output")
 	return c
 }
 
 func (f *importFlags) run(env *Env, name string) error {
 	if isConfig(name) {
 		return usagef("%s: only a device tree can be imported", name)
+	}
+	// What was imported is there to be edited by hand.
+	if info, err := os.Stat(f.output); f.output != "-" && err == nil && info.Mode().IsRegular() {
+		return usagef("%s: there is such a file already; remove it, or name another", f.output)
 	}
 	p, err := loadSource(env, name, f.sourceFlags)
 	if err != nil {

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -39,6 +40,21 @@ func TestImportedDefaultCompiles(t *testing.T) {
 	config := writeTestFile(t, "heaps.yaml", []byte(strings.Replace(yaml, off, off[2:], 1)))
 	if code, _, stderr = heapctl(t, "compile", config, "--base", base, "-o", filepath.Join(t.TempDir(), "out")); code != ExitOK {
 		t.Errorf("compile: exit %d\n%s\n%s", code, stderr, yaml)
+	}
+}
+
+// An import is there to be edited, and the next one does not take that away.
+func TestImportReplacesNothing(t *testing.T) {
+	base, edited := virtDTB(t), writeTestFile(t, "heaps.yaml", []byte("edited"))
+	code, stdout, stderr := heapctl(t, "import", base, "-o", edited)
+	if code != ExitUsage || stdout != "" || !strings.Contains(stderr, "there is such a file already") {
+		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
+	}
+	if data, err := os.ReadFile(edited); err != nil || string(data) != "edited" {
+		t.Errorf("the file has %q, %v", data, err)
+	}
+	if code, _, stderr := heapctl(t, "import", base, "-o", filepath.Join(t.TempDir(), "heaps.yaml")); code != ExitOK {
+		t.Errorf("a new file: exit %d, %s", code, stderr)
 	}
 }
 
