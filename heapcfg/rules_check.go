@@ -778,9 +778,10 @@ func (l *linter) count() {
 	})
 }
 
-func (l *linter) multiReg() {
+// severalReg is about carveout and chunk heaps, or about all other regions.
+func (l *linter) severalReg(heaps bool) {
 	l.each(func(_ int, r *Region) {
-		if len(r.Extra) > 0 {
+		if len(r.Extra) > 0 && heaps == (r.Kind == Carveout || r.Kind == Chunk) {
 			l.report(r.Source.Place, "", "%s has %d reg entries", r.label(), 1+len(r.Extra))
 		}
 	})

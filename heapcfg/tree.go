@@ -390,6 +390,9 @@ func (l *Layout) region(name string, n *fdt.Node) Region {
 	l.flags(n, &r, defect)
 	if r.Kind == CMA || r.Kind == Carveout || r.Kind == Chunk {
 		r.Heap = &Heap{Access: Cached, Default: r.Default && r.Kind == CMA}
+		if r.Kind != CMA && has(CompatPool) && !r.Reusable {
+			defect("carveout-pool", "its compatible has %q as well", CompatPool)
+		}
 		combine := r.Kind != CMA && n.Has(PropWriteCombine)
 		switch {
 		case combine && !r.NoMap:
