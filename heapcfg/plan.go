@@ -413,6 +413,10 @@ func (p *planner) placeOne(h *HeapConfig, r *Region, first int) {
 	}
 }
 
+// lies reports whether a region occupies memory by now: a heap that still waits
+// for its place has a size, and no name before it has an address.
+func lies(r *Region) bool { return r.Active() && r.Placed() && r.Node != "" }
+
 // obstacle is what a heap cannot lie over.
 type obstacle struct {
 	name string
@@ -426,7 +430,7 @@ func (p *planner) obstacles() []obstacle {
 		out = append(out, obstacle{o.Title(), o.Range})
 	}
 	for i := range p.out.Regions {
-		if r := &p.out.Regions[i]; r.Active() && r.Placed() && r.Node != "" {
+		if r := &p.out.Regions[i]; lies(r) {
 			out = append(out, obstacle{r.Name(), r.Range})
 		}
 	}
@@ -543,10 +547,8 @@ func (p *planner) gaps() []Range {
 		taken = append(taken, o.Range)
 	}
 	for i := range p.out.Regions {
-		r := &p.out.Regions[i]
-		if r.Active() && r.Placed() {
-			taken = append(taken, r.Range)
-			taken = append(taken, r.Extra...)
+		if r := &p.out.Regions[i]; lies(r) {
+			taken = append(append(taken, r.Range), r.Extra...)
 		}
 	}
 	free, _ := p.out.placeDynamic(Subtract(MergeRanges(p.out.Banks), taken))
