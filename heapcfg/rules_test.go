@@ -105,7 +105,7 @@ var violations = []struct {
 	{"device names", head + "- {name: a, kind: cma, size: 4MiB, devices: [{node: codec0, name: mem}]}\n- {name: b, kind: cma, size: 4MiB, devices: [\"&codec\"]}\n", nil, []string{"7:46 device-names"}},
 	{"least RAM of many boards", "version: 1\nboard: {ram: {base: 0x4000_0000, size: 256MiB}}\nheaps:\n- {name: a, kind: carveout, size: 4MiB}\n", nil, nil},
 	{"more RAM", "version: 1\nboard: {ram: {base: 0x4000_0000, size: 2GiB}}\nheaps:\n- {name: a, kind: carveout, size: 4MiB}\n", nil, []string{"2:8 ram-differs"}},
-	{"region in a region", strings.Replace(head, "keep-clear:", "target: {kernel: \"5.10\"}\nkeep-clear:", 1) + ok, []*fdt.Node{nested()}, []string{"/reserved-memory/b@50000000 region-overlap"}},
+	{"region in a region", strings.Replace(head, "keep-clear:", "target: {kernel: \"5.10\"}\nkeep-clear:", 1) + ok, []*fdt.Node{nested()}, []string{"/reserved-memory/a@50000000/b@50000000 region-overlap"}},
 	{"region in a region, which 6.12 does not see", head + ok, []*fdt.Node{nested()}, nil},
 	{"unknown status", head + ok, []*fdt.Node{node("a@50000000", "reg", reg(0x50000000, 0), "status", "enabled")}, []string{"/reserved-memory/a@50000000 region-status"}},
 	{"noise for a status", head + ok, []*fdt.Node{node("a@50000000", "reg", reg(0x50000000, 0), "status", []byte{0x55, 0x97})}, []string{"/reserved-memory/a@50000000 region-status"}},
@@ -298,6 +298,33 @@ func TestDisableUsed(t *testing.T) {
 	_, findings := planned(t, strings.Replace(head, "heaps:", "disable: [a@50000000]\nheaps:", 1)+ok, tree)
 	if diff := cmp.Diff([]string{"5:11 user-disabled-region"}, ids(findings, Warning)); diff != "" {
 		t.Errorf("findings (-want +got):\n%s", diff)
+	}
+}
+
+// TestNestedRegions reads a tree whose regions have regions in them, which are
+// regions to kernels before 5.17, and finds whose device is whose.
+func TestNestedRegions(t *testing.T) {
+	nest := node("a@50000000", "reg", reg(0x50000000, 0x400000))
+	deep := nest.AddChild(node("group")).AddChild(node("c@58000000", "size", fdt.Cells(0x1000, 2)))
+	deep.Set("phandle", fdt.U32s(2))
+	tree := testTree(nest, node("b@51000000", "reg", reg(0x51000000, 0x1000), "phandle", fdt.U32s(1)))
+	codec(tree).Set("memory-region", fdt.U32s(1, 2))
+	for kernel, want := range map[Version][]string{
+		{5, 10}: {"/reserved-memory/a@50000000 []", "/reserved-memory/a@50000000/group/c@58000000 [/codec@9000000]", "/reserved-memory/b@51000000 [/codec@9000000]"},
+		{6, 1}:  {"/reserved-memory/a@50000000 []", "/reserved-memory/b@51000000 [/codec@9000000]"},
+	} {
+		l, _ := FromTree("board.dtb", tree, Target{Kernel: kernel, PageSize: 4 * KiB})
+		var got []string
+		for _, r := range l.Regions {
+			nodes := []string{}
+			for _, u := range r.Users {
+				nodes = append(nodes, u.Node)
+			}
+			got = append(got, fmt.Sprint(r.Source.Path, " ", nodes))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("regions and their devices on %v (-want +got):\n%s", kernel, diff)
+		}
 	}
 }
 

@@ -84,11 +84,11 @@ func FromTree(name string, t *fdt.Tree, target Target) (*Layout, []Finding) {
 				Source: Source{Place: Place{File: name, Path: "/chosen"}}})
 		}
 	}
-	if rm := root.Child("reserved-memory"); rm != nil && len(rm.Children) > maxRegions {
-		return fail("/reserved-memory", "region-count", "remove the regions that are none", "%d regions; no more than %d are read", len(rm.Children), maxRegions)
+	regions := l.readReserved(name, root)
+	if len(l.Regions) > maxRegions {
+		return fail("/reserved-memory", "region-count", "remove the regions that are none", "more than %d regions; no more are read", maxRegions)
 	}
-	l.readReserved(name, root)
-	l.readUsers(t)
+	l.readUsers(t, regions)
 	return l, nil
 }
 
@@ -117,16 +117,9 @@ func (l *Layout) addBank(path string, r Range) {
 }
 
 // readUsers finds the devices that name regions in memory-region, and the
-// references that lead nowhere.
-func (l *Layout) readUsers(t *fdt.Tree) {
-	u := userReader{Layout: l, regions: map[uint32]*Region{}, tree: t}
-	if rm := t.Root.Child("reserved-memory"); rm != nil {
-		for i, n := range rm.Children {
-			if ph, ok := phandleOf(n); ok {
-				u.regions[ph] = &l.Regions[i]
-			}
-		}
-	}
+// references that lead nowhere. Regions are given by their phandles.
+func (l *Layout) readUsers(t *fdt.Tree, regions map[uint32]int) {
+	u := userReader{Layout: l, regions: regions, tree: t}
 	u.walk(t.Root, nil, []window{everywhere}, false, nil)
 	for _, rule := range []string{"user-names", "user-dangling"} {
 		if more := u.count[rule] - maxDefects; more > 0 {
@@ -139,9 +132,9 @@ func (l *Layout) readUsers(t *fdt.Tree) {
 type userReader struct {
 	*Layout
 	tree     *fdt.Tree
-	regions  map[uint32]*Region // by phandle
-	phandles map[uint32]bool    // of all nodes, once they are needed
-	count    map[string]int     // of defects, by rule
+	regions  map[uint32]int  // indexes by phandle
+	phandles map[uint32]bool // of all nodes, once they are needed
+	count    map[string]int  // of defects, by rule
 }
 
 // walk visits a node with what its bus reaches. Names are those of the nodes
@@ -184,9 +177,9 @@ func (u *userReader) device(n *fdt.Node, win []window, off bool, path string) {
 	user := User{Node: path, Disabled: off}
 	for i := 0; i < min(len(v), 4*maxEntries); i += 4 {
 		ph := binary.BigEndian.Uint32(v[i:])
-		r := u.regions[ph]
+		region, ok := u.regions[ph]
 		switch {
-		case r != nil:
+		case ok:
 			if user.Reach == nil {
 				user.Reach = reachOf(n, win)
 			}
@@ -194,6 +187,7 @@ func (u *userReader) device(n *fdt.Node, win []window, off bool, path string) {
 			if len(names) == len(v)/4 {
 				user.Name = names[i/4]
 			}
+			r := &u.Regions[region]
 			r.Users = append(r.Users, user)
 		case !off && !u.known(ph):
 			u.defect("user-dangling", path, "memory-region names the phandle %#x, which no node has", ph)
@@ -287,8 +281,9 @@ func numProp(n *fdt.Node, name string) (uint64, bool) {
 	return 0, false
 }
 
-// readReserved reads /reserved-memory into the Layout.
-func (l *Layout) readReserved(name string, root *fdt.Node) {
+// readReserved reads /reserved-memory into the Layout and returns the indexes of
+// the regions by phandle. It stops when there are too many.
+func (l *Layout) readReserved(name string, root *fdt.Node) map[uint32]int {
 	rm := root.Child("reserved-memory")
 	if rm == nil {
 		for _, n := range root.Children {
@@ -296,7 +291,7 @@ func (l *Layout) readReserved(name string, root *fdt.Node) {
 				l.Defects = append(l.Defects, Defect{Rule: "reserved-name", Path: "/" + n.Name, Fact: fmt.Sprintf("the node is called %q", n.Name)})
 			}
 		}
-		return
+		return nil
 	}
 	l.HasReserved = true
 	if cells := cellsOf(rm); cells != l.Cells || !rm.Has("#address-cells") || !rm.Has("#size-cells") {
@@ -306,16 +301,29 @@ func (l *Layout) readReserved(name string, root *fdt.Node) {
 	if !rm.Has("ranges") {
 		l.Defects = append(l.Defects, Defect{Rule: "reserved-format", Fact: "the property \"ranges;\" is missing"})
 	}
-	for _, n := range rm.Children {
-		l.Regions = append(l.Regions, l.region(name, n))
-		// Before 5.17 every node below is a region to the kernel, however
-		// deep it lies (drivers/of/fdt.c, __fdt_scan_reserved_mem).
-		for _, c := range n.Children {
-			if l.Target.Kernel.Before(v5_17) && c.Has("reg") {
-				l.Regions = append(l.Regions, l.region(name, c))
+	regions := map[uint32]int{}
+	var read func(path string, nodes []*fdt.Node)
+	read = func(path string, nodes []*fdt.Node) {
+		for _, n := range nodes {
+			if len(l.Regions) > maxRegions {
+				return
+			}
+			at := path + "/" + n.Name
+			if top := path == "/reserved-memory"; top || n.Has("reg") || n.Has("size") {
+				if ph, ok := phandleOf(n); ok {
+					regions[ph] = len(l.Regions)
+				}
+				l.Regions = append(l.Regions, l.region(Place{File: name, Path: at}, n))
+			}
+			// Before 5.17 every node below is a region to the kernel, however
+			// deep it lies (drivers/of/fdt.c, __fdt_scan_reserved_mem).
+			if l.Target.Kernel.Before(v5_17) {
+				read(at, n.Children)
 			}
 		}
 	}
+	read("/reserved-memory", rm.Children)
+	return regions
 }
 
 func statedCells(n *fdt.Node, prop string) string {
@@ -325,13 +333,13 @@ func statedCells(n *fdt.Node, prop string) string {
 	return "missing"
 }
 
-// region reads one child of /reserved-memory as the kernel does.
-func (l *Layout) region(name string, n *fdt.Node) Region {
+// region reads one node of /reserved-memory as the kernel does.
+func (l *Layout) region(at Place, n *fdt.Node) Region {
 	r := Region{
 		Node: n.Name, Kind: Reserved,
 		NoMap: n.Has("no-map"), Reusable: n.Has("reusable"), Default: n.Has("linux,cma-default"),
 		Disabled: !enabled(n), Compatible: n.Strings("compatible"),
-		Source: Source{Place: Place{File: name, Path: "/reserved-memory/" + n.Name}},
+		Source: Source{Place: at},
 	}
 	defect := func(rule, format string, args ...any) {
 		r.Defects = append(r.Defects, Defect{Rule: rule, Fact: fmt.Sprintf(format, args...)})
