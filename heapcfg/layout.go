@@ -302,10 +302,10 @@ type Layout struct {
 	BaseFile string `json:"-"`
 }
 
-// RAM returns the number of bytes in all banks together.
+// RAM returns the number of bytes in all banks together, each counted once.
 func (l *Layout) RAM() uint64 {
 	var n uint64
-	for _, b := range l.Banks {
+	for _, b := range MergeRanges(l.Banks) {
 		n += b.Size
 	}
 	return n

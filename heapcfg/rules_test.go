@@ -533,6 +533,18 @@ func TestPlacement(t *testing.T) {
 	}
 }
 
+// TestShareOfRAM has a tree that describes RAM twice: a share is of what is there.
+func TestShareOfRAM(t *testing.T) {
+	tree := testTree()
+	again := tree.Root.AddChild(&fdt.Node{Name: "memory@50000000"})
+	again.Set("device_type", fdt.StringList("memory"))
+	again.Set("reg", reg(0x50000000, 0x10000000))
+	l, findings := planned(t, head+"- {name: a, kind: cma, size: 25%}\n", tree)
+	if HasErrors(findings) || l.RAM() != 512*MiB || l.Regions[0].Range.Size != 128*MiB {
+		t.Errorf("RAM %s, heap %v, findings %v; want 512MiB and a heap of 128MiB", FormatSize(l.RAM()), l.Regions, findings)
+	}
+}
+
 func TestLockRoundTrip(t *testing.T) {
 	l, _ := planned(t, head+"- {name: a, kind: cma, size: 64MiB, default: true, mode: \"0660\", group: video}\n- {name: b, kind: chunk, size: 4MiB, chunk-size: 64KiB, access: write-combine}\n", testTree())
 	want := NewLock("heaps.yaml", l)
