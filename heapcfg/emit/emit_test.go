@@ -121,6 +121,40 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// TestSystemAlone compiles a config whose only heap has no region: boot loaders
+// get an overlay that adds nothing, and not one that they stop at.
+func TestSystemAlone(t *testing.T) {
+	base, blob := compileBase(t, "testdata/devices/base.dts")
+	cfg, _ := heapcfg.Parse("heaps.yaml", []byte("version: 1\nheaps:\n- {name: system, kind: system, mode: \"0660\", group: video}\n"))
+	board, _ := heapcfg.FromTree("base.dtb", base, cfg.Target)
+	l, findings := cfg.Plan(board, base)
+	if heapcfg.HasErrors(findings) {
+		t.Fatalf("findings: %v", findings)
+	}
+	files, err := emit.Files("heaps", l, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, f := range files {
+		if err := os.WriteFile(filepath.Join(dir, f.Name), f.Data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	judge(t, base, blob, filepath.Join(dir, "heaps"))
+	before, err := base.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	merged, err := emit.Merged("heaps", l, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(before) != string(merged.Data) {
+		t.Error("the overlay changes the tree")
+	}
+}
+
 // judge has the reference tools agree with us: dtc makes the same tree of the
 // source as our blob is, and fdtoverlay merges the blob to the tree that Apply
 // holds in memory, up to the order of nodes and properties.

@@ -30,7 +30,14 @@ func Overlay(l *heapcfg.Layout, base *fdt.Tree) *fdt.Overlay {
 	if root := reservedMemory(l, labels); root != nil {
 		o.Fragments = append(o.Fragments, root)
 	}
-	return addDevices(o, l, labels)
+	addDevices(o, l, labels)
+	if len(o.Fragments) == 0 {
+		// A tree without a fragment is no overlay, and boot loaders call it
+		// anything from a success to corrupt.
+		o.Fragments = append(o.Fragments, &fdt.Fragment{TargetPath: "/", Node: &fdt.SourceNode{},
+			Comment: "none of the heaps has a region: there is nothing to add"})
+	}
+	return o
 }
 
 // switchedOff reports whether it is the config that disables the region, and
@@ -120,7 +127,7 @@ func labelsOf(l *heapcfg.Layout) map[*heapcfg.Region]string {
 
 // addDevices adds a memory-region to every device that heaps name, with the
 // heaps in the order of the config.
-func addDevices(o *fdt.Overlay, l *heapcfg.Layout, labels map[*heapcfg.Region]string) *fdt.Overlay {
+func addDevices(o *fdt.Overlay, l *heapcfg.Layout, labels map[*heapcfg.Region]string) {
 	type device struct {
 		heapcfg.User
 		refs  []fdt.Part
@@ -150,5 +157,4 @@ func addDevices(o *fdt.Overlay, l *heapcfg.Layout, labels map[*heapcfg.Region]st
 		}
 		o.Fragments = append(o.Fragments, &fdt.Fragment{TargetPath: d.Node, Node: n})
 	}
-	return o
 }
