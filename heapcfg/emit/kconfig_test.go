@@ -3,6 +3,7 @@
 package emit_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
@@ -34,6 +35,42 @@ func TestSymbolsCMA(t *testing.T) {
 		}
 		if has["DMABUF_HEAPS_CMA"] != tt.mainline || has["DMABUF_HEAPS_CMA_REGIONS"] != tt.patches || !has["DMA_CMA"] {
 			t.Errorf("%v: %v; want DMABUF_HEAPS_CMA %t, DMABUF_HEAPS_CMA_REGIONS %t", l.Target.Kernel, has, tt.mainline, tt.patches)
+		}
+	}
+}
+
+// Where a kernel reserves a default area beside that of the tree the fragment
+// says so, in comments: no build may stop for it.
+func TestKconfigOfOwnDefault(t *testing.T) {
+	for _, tt := range []struct {
+		arch    heapcfg.Arch
+		kernel  string
+		stated  bool
+		comment bool
+	}{
+		{heapcfg.Arm, "6.6", true, false},
+		{heapcfg.Arm, "6.12", true, true},
+		{heapcfg.Arm, "7.3", true, true},
+		{heapcfg.Arm, "7.3", false, false},
+		{heapcfg.Riscv, "6.18", true, true},
+		{heapcfg.Riscv, "7.3", true, false},
+		{heapcfg.Arm64, "6.12", true, false},
+	} {
+		l := &heapcfg.Layout{Target: heapcfg.DefaultTarget(), Regions: []heapcfg.Region{{
+			Node: "main@50000000", Kind: heapcfg.CMA, Reusable: true, Default: tt.stated,
+			Range: heapcfg.Range{Base: 0x5000_0000, Size: 16 << 20}, Heap: &heapcfg.Heap{},
+		}}}
+		var err error
+		if l.Target.Kernel, err = heapcfg.ParseVersion(tt.kernel); err != nil {
+			t.Fatal(err)
+		}
+		l.Target.Arch = tt.arch
+		fragment := string(emit.Kconfig("heaps", l))
+		if got := strings.Contains(fragment, "CONFIG_CMA_SIZE_MBYTES=0"); got != tt.comment {
+			t.Errorf("%s %s, default %t: the fragment speaks of it: %t, want %t", tt.arch, tt.kernel, tt.stated, got, tt.comment)
+		}
+		if strings.Contains(fragment, "\nCONFIG_CMA_SIZE") {
+			t.Errorf("%s %s: the fragment asks for it:\n%s", tt.arch, tt.kernel, fragment)
 		}
 	}
 }
