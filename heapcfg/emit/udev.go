@@ -48,9 +48,22 @@ func UdevRule(e heapcfg.Expected) string {
 	return strings.Join(rule, ", ")
 }
 
-// mdevQuote escapes what a POSIX extended regular expression would take for
-// more than itself.
-var mdevQuote = strings.NewReplacer(".", `\.`, "+", `\+`)
+// mdevPattern is the regular expression of a name. Bytes that no node of a board
+// has in its name stand for any one: a space would end the pattern.
+func mdevPattern(name string) string {
+	var b strings.Builder
+	for _, c := range []byte(name) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte(",_-@", c) >= 0:
+			b.WriteByte(c)
+		case c == '.' || c == '+':
+			b.Write([]byte{'\\', c})
+		default:
+			b.WriteByte('.')
+		}
+	}
+	return b.String()
+}
 
 // Mdev returns the same for BusyBox mdev, as lines for /etc/mdev.conf.
 func Mdev(stem string, l *heapcfg.Layout) []byte {
@@ -75,7 +88,7 @@ func MdevLine(e heapcfg.Expected) string {
 	if mode == 0 {
 		mode = 0o600
 	}
-	line := fmt.Sprintf("dma_heap/%s %s:%s %s", mdevQuote.Replace(e.Name), owner, group, strings.TrimPrefix(mode.String(), "0"))
+	line := fmt.Sprintf("dma_heap/%s %s:%s %s", mdevPattern(e.Name), owner, group, strings.TrimPrefix(mode.String(), "0"))
 	if e.Short != "" {
 		line += fmt.Sprintf(" @ln -sf %s /dev/dma_heap/%s", e.Name, e.Short)
 	}
