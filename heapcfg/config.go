@@ -321,7 +321,9 @@ func (r *reader) heap(n *yaml.Node, path string) (HeapConfig, bool) {
 	if o.has("base") && o.has("place") {
 		o.fail("place", "keep one of them", "a heap with a base is not placed by constraints")
 	}
-	if s := o.word("access", string(Cached), string(WriteCombine), string(DeviceOnly)); s != "" {
+	if n := o.vals["access"]; n != nil && n.Value == "uncached" {
+		o.fail("access", fmt.Sprintf("write access: %s, which is what the CPU does instead of caching", WriteCombine), "access cannot be \"uncached\"")
+	} else if s := o.word("access", string(Cached), string(WriteCombine), string(DeviceOnly)); s != "" {
 		h.Access = Access(s)
 		if h.Kind == CMA && h.Access != Cached {
 			o.fail("access", "use kind: carveout, or drop access", "a CMA heap is always cached: its pages are lent to the rest of the system")
@@ -426,9 +428,12 @@ func (r *reader) ranges(n *yaml.Node, path string) []Range {
 			}
 		}
 	}
-	if n.Kind == yaml.SequenceNode {
+	switch {
+	case n.Kind == yaml.SequenceNode:
 		r.list(n, path, one)
-	} else {
+	case n.Kind == yaml.ScalarNode && r.plain(n, path):
+		r.errorf(n, path, "yaml-type", "write {base: 0x4000_0000, size: 512MiB}, or a list of such", "%s must be a range, not %q", leaf(path), n.Value)
+	case n.Kind != yaml.ScalarNode:
 		one(n, path)
 	}
 	return out

@@ -3,6 +3,7 @@
 package heapcfg
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,10 +65,30 @@ func TestParseFindings(t *testing.T) {
 	}
 }
 
-func TestParseSuggestsKeys(t *testing.T) {
-	_, findings := Parse("heaps.yaml", []byte("version: 1\nheaps:\n- {name: a, knid: cma, size: 4MiB}\n"))
-	if len(findings) != 2 || findings[1].Fix != `did you mean "kind"?` {
-		t.Errorf("findings = %+v, want a suggestion of kind", findings)
+// TestParseWaysOut makes the mistakes that people make who know device trees, or
+// other tools, better than this language.
+func TestParseWaysOut(t *testing.T) {
+	const heap = "version: 1\nheaps:\n- {name: a, kind: carveout, size: 4MiB, "
+	for _, tc := range []struct{ in, fix string }{
+		{"version: 1\nheaps:\n- {name: a, knid: cma, size: 4MiB}\n", `did you mean "kind"?`},
+		{heap + "devices: [&gpu]}\n", `write "&gpu", in quotes`},
+		{heap + "devices: [{node: &gpu, name: x}]}\n", `write "&gpu", in quotes`},
+		{heap + "no-map: true}\n", "write access: device-only, or write-combine, where the CPU has to get at the memory"},
+		{heap + "reusable: true}\n", "write kind: cma, which is memory lent to the system"},
+		{heap + "align: 2MiB}\n", "write place: {align: ...}"},
+		{heap + "place: {align: 2MiB, aling: 4KiB}}\n", `did you mean "align"?`},
+		{heap + "access: uncached}\n", "write access: write-combine, which is what the CPU does instead of caching"},
+		{heap + "place: [below: 4GiB]}\n", `write "key: value" lines here, without "- "`},
+		{heap + "place: {within: 0x5000_0000-0x5fff_ffff}}\n", "write {base: 0x4000_0000, size: 512MiB}, or a list of such"},
+		{heap + "base: 0X50000000}\n", "write it in hexadecimal, such as 0x5000_0000"},
+		{"version: 1\nheaps:\n\t- name: a\n", "indent with spaces: YAML takes no tabs there"},
+		{"version: 1\nheaps: {a\n", "check indentation, colons and quotes around this line"},
+		{"\xd0\x0d\xfe\xed\x00", "check that it is the right file; heapctl import makes a config of a device tree"},
+	} {
+		_, findings := Parse("heaps.yaml", []byte(tc.in))
+		if !slices.ContainsFunc(findings, func(f Finding) bool { return f.Fix == tc.fix }) {
+			t.Errorf("%q: findings %v, want the way out %q", tc.in, findings, tc.fix)
+		}
 	}
 }
 

@@ -249,6 +249,8 @@ func (p *planner) device(d DeviceConfig) (User, bool) {
 			fix := "check the label; the base tree's labels are under /__symbols__"
 			if p.tree.Lookup("/__symbols__") == nil {
 				fix = "name the node by its path, or build the base tree with labels (dtc -@)"
+			} else if near := nearest(u.Label, p.propsOf("/__symbols__")); near != "" {
+				fix = fmt.Sprintf("did you mean \"&%s\"?", near)
 			}
 			p.report("device-unknown", d.Source.Place, fix, "the base tree has no label %q", u.Label)
 			return u, false
@@ -258,7 +260,13 @@ func (p *planner) device(d DeviceConfig) (User, bool) {
 	default:
 		u.Node, ok = p.tree.Alias(d.Node)
 		if !ok {
-			p.report("device-unknown", d.Source.Place, "write \"&label\", a path that starts with \"/\", or an alias of the base tree", "the base tree has no alias %q", d.Node)
+			fix := "write \"&label\", a path that starts with \"/\", or an alias of the base tree"
+			if _, label := p.tree.Label(d.Node); label {
+				fix = fmt.Sprintf("write \"&%s\", which is a label", d.Node)
+			} else if near := nearest(d.Node, p.propsOf("/aliases")); near != "" {
+				fix = fmt.Sprintf("did you mean %q?", near)
+			}
+			p.report("device-unknown", d.Source.Place, fix, "the base tree has no alias %q", d.Node)
 			return u, false
 		}
 	}
@@ -277,6 +285,17 @@ func (p *planner) device(d DeviceConfig) (User, bool) {
 		p.report("device-has-region", d.Source.Place, "list every heap the device needs here, since the overlay's list replaces the base's", "device %s already has a memory-region in the base tree, which the overlay replaces", u.Node)
 	}
 	return u, true
+}
+
+// propsOf returns the names of a node's properties.
+func (p *planner) propsOf(path string) []string {
+	var out []string
+	if n := p.tree.Lookup(path); n != nil {
+		for i := range n.Props {
+			out = append(out, n.Props[i].Name)
+		}
+	}
+	return out
 }
 
 // align returns the alignment that base, and for CMA size, need.
@@ -328,9 +347,9 @@ func (p *planner) place(first int) {
 			continue
 		}
 		fix := "name another heap of this file"
-		if slices.Contains(p.names(), h.After) {
+		if h.After != h.Name && slices.Contains(p.names(), h.After) {
 			fix = "break the circle: give one of them a base"
-		} else if near := nearest(h.After, p.names()); near != "" {
+		} else if near := nearest(h.After, p.names()); near != "" && near != h.Name {
 			fix = fmt.Sprintf("did you mean %q?", near)
 		}
 		p.report("place-after", h.Source.At("place.after"), fix, "heap %s waits for heap %q, which never gets a place", h.Name, h.After)
@@ -400,8 +419,17 @@ func (p *planner) placeOne(h *HeapConfig, r *Region, first int) {
 			r.Range.Size = 0
 			return // reported once, as ram-unknown
 		}
-		p.report("no-room", h.Source.At("size"), fmt.Sprintf("make it %s or smaller, or loosen place and keep-clear", FormatSize(largest)),
-			"no free %s aligned to %s for heap %s%s%s", FormatSize(size), FormatSize(align), h.Name, p.whereWords(h), p.inTheWay(windows))
+		fix := "loosen place and keep-clear, or make room there"
+		if largest > 0 {
+			fix = fmt.Sprintf("make it %s or smaller, or loosen place and keep-clear", FormatSize(largest))
+		}
+		for _, u := range r.Heap.Devices {
+			if len(u.Reach) > 0 {
+				windows = intersectAll(windows, u.Reach)
+			}
+		}
+		p.report("no-room", h.Source.At("size"), fix, "no free %s aligned to %s for heap %s%s%s%s",
+			FormatSize(size), FormatSize(align), h.Name, p.whereWords(h), reachWords(r), p.inTheWay(windows))
 		r.Range.Size = 0
 		return
 	}
@@ -488,12 +516,7 @@ func (p *planner) whereWords(h *HeapConfig) string {
 // limitWords tells of the limits of a place that the config does not state
 // itself: what its devices reach, and that memory below 4GiB comes first.
 func (p *planner) limitWords(h *HeapConfig, r *Region, best Range) string {
-	var s string
-	for _, u := range r.Heap.Devices {
-		if len(u.Reach) > 0 {
-			s += " in reach of " + u.Node
-		}
-	}
+	s := reachWords(r)
 	if h.Below > 0 {
 		return s
 	}
@@ -510,6 +533,17 @@ func (p *planner) limitWords(h *HeapConfig, r *Region, best Range) string {
 		s += " below 4GiB, in reach of 32-bit devices"
 	case low && high:
 		s += ", since none is left below 4GiB"
+	}
+	return s
+}
+
+// reachWords names the devices of a heap whose buses limit its place.
+func reachWords(r *Region) string {
+	var s string
+	for _, u := range r.Heap.Devices {
+		if len(u.Reach) > 0 {
+			s += " in reach of " + u.Node
+		}
 	}
 	return s
 }

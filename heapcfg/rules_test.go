@@ -384,6 +384,43 @@ func TestPlacementReach(t *testing.T) {
 	}
 }
 
+// TestDeviceWaysOut names devices a little wrong.
+func TestDeviceWaysOut(t *testing.T) {
+	for device, fix := range map[string]string{
+		"\"&codce\"":  `did you mean "&codec"?`,
+		"\"&gpu\"":    "check the label; the base tree's labels are under /__symbols__",
+		"codec":       `write "&codec", which is a label`,
+		"codce0":      `did you mean "codec0"?`,
+		"gpu":         `write "&label", a path that starts with "/", or an alias of the base tree`,
+		"/codec@9000": "check the path; node names carry their unit address",
+	} {
+		_, findings := planned(t, head+"- {name: a, kind: cma, size: 4MiB, devices: ["+device+"]}\n", testTree())
+		if len(findings) != 1 || findings[0].Fix != fix {
+			t.Errorf("device %s gives %v, want the way out %q", device, findings, fix)
+		}
+	}
+}
+
+// TestNoRoom says what keeps a heap out, and offers no size where there is none.
+func TestNoRoom(t *testing.T) {
+	tree := testTree()
+	limitedBus(tree)
+	const camera = "devices: [/soc/camera@7e800000]"
+	for _, tc := range []struct{ heaps, says, fix string }{
+		{"- {name: a, kind: cma, size: 512MiB}\n",
+			"no free 512MiB aligned to 4MiB for heap a; in the way: kernel, initrd", "make it 352MiB or smaller, or loosen place and keep-clear"},
+		{"- {name: a, kind: cma, size: 100MiB, " + camera + "}\n",
+			"no free 100MiB aligned to 4MiB for heap a in reach of /soc/camera@7e800000; in the way: kernel", "make it 92MiB or smaller, or loosen place and keep-clear"},
+		{"- {name: a, kind: cma, size: 4MiB, place: {below: 0x4000_0000}}\n",
+			"no free 4MiB aligned to 4MiB for heap a below 0x40000000", "loosen place and keep-clear, or make room there"},
+	} {
+		_, findings := planned(t, head+tc.heaps, tree)
+		if len(findings) != 1 || findings[0].Message != tc.says || findings[0].Fix != tc.fix {
+			t.Errorf("%s gives %v, want %q and %q", tc.heaps, findings, tc.says, tc.fix)
+		}
+	}
+}
+
 func manyRegions(t *fdt.Tree) {
 	rm := t.Root.AddChild(&fdt.Node{Name: "reserved-memory"})
 	rm.Set("#address-cells", fdt.U32s(2))

@@ -56,10 +56,10 @@ func (r *reader) document(data []byte) *yaml.Node {
 	switch {
 	case len(data) > maxYAML:
 		return fail(whole, "split the file, or check that it is the right one", "the file has %d bytes; a heap config has at most 1MiB", len(data))
+	case bytes.IndexByte(data, 0) >= 0:
+		return fail(whole, "check that it is the right file; heapctl import makes a config of a device tree", "the file holds zero bytes: it is not text")
 	case !utf8.Valid(data):
 		return fail(whole, "save the file as UTF-8", "the file is not UTF-8 text")
-	case bytes.IndexByte(data, 0) >= 0:
-		return fail(whole, "check that it is the right file", "the file holds zero bytes: it is not text")
 	}
 	if n := bytes.Count(data, []byte(",")) + bytes.Count(data, []byte("\n")) + bytes.Count(data, []byte("[")) + bytes.Count(data, []byte("{")) + bytes.Count(data, []byte("- ")); n > maxNodes {
 		return fail(whole, "check that it is the right file", "the file has more than %d items; a board has at most 128 heaps", maxNodes)
@@ -69,7 +69,11 @@ func (r *reader) document(data []byte) *yaml.Node {
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
 		return fail(whole, "start with \"version: 1\" and a list \"heaps:\"", "the file is empty")
 	} else if err != nil {
-		return fail(r.errNode(err, data), "check indentation, colons and quotes around this line", "%s", yamlMessage(err))
+		n, fix := r.errNode(err, data), "check indentation, colons and quotes around this line"
+		if bytes.HasPrefix(bytes.TrimLeft(lineOf(data, n.Line), " "), []byte("\t")) {
+			fix = "indent with spaces: YAML takes no tabs there"
+		}
+		return fail(n, fix, "%s", yamlMessage(err))
 	}
 	if len(doc.Content) != 1 {
 		return fail(whole, "start with \"version: 1\" and a list \"heaps:\"", "the file is empty")
@@ -93,11 +97,14 @@ func (r *reader) errNode(err error, data []byte) *yaml.Node {
 			line, _ = strconv.Atoi(m[1])
 		}
 	}
-	lines := bytes.Split(data, []byte("\n"))
-	line = max(1, min(line, len(lines)))
-	text := lines[line-1]
+	line = max(1, min(line, 1+bytes.Count(data, []byte("\n"))))
+	text := lineOf(data, line)
 	col := 1 + len(text) - len(bytes.TrimLeft(text, " \t"))
 	return &yaml.Node{Line: line, Column: col}
+}
+
+func lineOf(data []byte, line int) []byte {
+	return bytes.Split(data, []byte("\n"))[line-1]
 }
 
 func yamlMessage(err error) string {
@@ -112,6 +119,8 @@ func yamlMessage(err error) string {
 // merge keys and explicit tags. It reports whether the node can be read.
 func (r *reader) plain(n *yaml.Node, path string) bool {
 	switch {
+	case n.Anchor != "" && n.Kind == yaml.ScalarNode && n.Tag == "!!null":
+		r.errorf(n, path, "yaml-type", fmt.Sprintf("write \"&%s\", in quotes", n.Anchor), "without quotes &%s is an anchor of YAML, and the value is missing", n.Anchor)
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
 		r.errorf(n, path, "yaml-type", "write the value out", "anchors and aliases are not part of this language")
 	case n.Style&yaml.TaggedStyle != 0:
@@ -122,6 +131,23 @@ func (r *reader) plain(n *yaml.Node, path string) bool {
 		return true
 	}
 	return false
+}
+
+// otherWords are what device trees and other tools call the keys of a heap or of
+// a range.
+var otherWords = map[string]struct{ key, write string }{
+	"reusable":          {"kind", "kind: cma, which is memory lent to the system"},
+	"no-map":            {"access", "access: device-only, or write-combine, where the CPU has to get at the memory"},
+	"linux,cma-default": {"default", "default: true"},
+	"reg":               {"base", "base and size"},
+	"start":             {"base", "base"},
+	"end":               {"size", "size, the number of bytes"},
+	"alignment":         {"place", "place: {align: ...}"},
+	"alloc-ranges":      {"place", "place: {within: ...}"},
+	"align":             {"place", "place: {align: ...}"},
+	"within":            {"place", "place: {within: ...}"},
+	"below":             {"place", "place: {below: ...}"},
+	"after":             {"place", "place: {after: ...}"},
 }
 
 // object is a mapping whose keys are checked against those the language knows.
@@ -142,7 +168,11 @@ func (r *reader) object(n *yaml.Node, path string, known ...string) (*object, bo
 		return nil, false
 	}
 	if n.Kind != yaml.MappingNode {
-		r.errorf(n, path, "yaml-type", "write \"key: value\" lines here", "%s must be a mapping, not %s", leaf(path), kindWord(n))
+		fix := "write \"key: value\" lines here"
+		if n.Kind == yaml.SequenceNode {
+			fix += ", without \"- \""
+		}
+		r.errorf(n, path, "yaml-type", fix, "%s must be a mapping, not %s", leaf(path), kindWord(n))
 		return nil, false
 	}
 	o := &object{r: r, node: n, path: path, keys: map[string]*yaml.Node{}, vals: map[string]*yaml.Node{}}
@@ -159,6 +189,9 @@ func (r *reader) object(n *yaml.Node, path string, known ...string) (*object, bo
 			fix := "the keys here are " + strings.Join(known, ", ")
 			if near := nearest(name, known); near != "" {
 				fix = fmt.Sprintf("did you mean %q?", near)
+			}
+			if w, ok := otherWords[name]; ok && slices.Contains(known, w.key) {
+				fix = "write " + w.write
 			}
 			r.errorf(k, path+"."+name, "yaml-key", fix, "%q is not a key of %s", name, leaf(path))
 			continue
@@ -282,13 +315,22 @@ func (o *object) bool(key string) bool {
 
 // size returns a byte count, and false when there is none or a bad one.
 func (o *object) size(key string) (uint64, bool) {
-	s, _, ok := o.scalar(key, "a size such as 64MiB")
+	return o.number(key, "a size", "64MiB", errSizeSyntax.Error())
+}
+
+// number reads a size or an address; syntax is the way out for what is neither.
+func (o *object) number(key, what, example, syntax string) (uint64, bool) {
+	s, _, ok := o.scalar(key, what+" such as "+example)
 	if !ok {
 		return 0, false
 	}
 	n, err := ParseSize(s)
 	if err != nil {
-		o.fail(key, err.Error(), "%s: %q is not a size", key, s)
+		fix := err.Error()
+		if errors.Is(err, errSizeSyntax) {
+			fix = syntax
+		}
+		o.fail(key, fix, "%s: %q is not %s", key, s, what)
 		return 0, false
 	}
 	return n, true
@@ -311,7 +353,7 @@ func (o *object) int(key string, lo, hi int) int {
 // addr returns a physical address. Decimal is refused beyond a page: nobody
 // writes addresses in decimal on purpose.
 func (o *object) addr(key string) (Addr, bool) {
-	n, ok := o.size(key)
+	n, ok := o.number(key, "an address", "0x5000_0000", "write it in hexadecimal, such as 0x5000_0000")
 	if !ok {
 		return 0, false
 	}
