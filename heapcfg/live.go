@@ -30,7 +30,7 @@ func (c *Config) Unmerge(live *fdt.Tree) (*Config, *fdt.Tree) {
 		if n == nil {
 			continue
 		}
-		if ph, ok := phandleOf(n); ok {
+		if ph := n.Phandle(); ph != 0 {
 			gone[ph] = true
 		}
 		if addr, ok := unitAddress(n.Name); ok && !h.HasBase {

@@ -152,9 +152,10 @@ func (p *planner) disable() {
 			p.report("disable-unknown", d.Source.Place, fix, "the base tree has no region %q", d.Node)
 			continue
 		}
-		r := &p.out.Regions[i]
-		r.Disabled = true
-		r.Source.Fields = map[string]Place{"disable": d.Source.Place}
+		if r := &p.out.Regions[i]; !r.Disabled {
+			r.Disabled = true
+			r.Source.Fields = map[string]Place{"disable": d.Source.Place}
+		}
 	}
 }
 
@@ -249,7 +250,7 @@ func (p *planner) device(d DeviceConfig) (User, bool) {
 			fix := "check the label; the base tree's labels are under /__symbols__"
 			if p.tree.Lookup("/__symbols__") == nil {
 				fix = "name the node by its path, or build the base tree with labels (dtc -@)"
-			} else if near := nearest(u.Label, p.propsOf("/__symbols__")); near != "" {
+			} else if near := fdt.Nearest(u.Label, p.tree.Root.Child("__symbols__").PropNames()); near != "" {
 				fix = fmt.Sprintf("did you mean \"&%s\"?", near)
 			}
 			p.report("device-unknown", d.Source.Place, fix, "the base tree has no label %q", u.Label)
@@ -263,7 +264,7 @@ func (p *planner) device(d DeviceConfig) (User, bool) {
 			fix := "write \"&label\", a path that starts with \"/\", or an alias of the base tree"
 			if _, label := p.tree.Label(d.Node); label {
 				fix = fmt.Sprintf("write \"&%s\", which is a label", d.Node)
-			} else if near := nearest(d.Node, p.propsOf("/aliases")); near != "" {
+			} else if near := fdt.Nearest(d.Node, p.tree.Root.Child("aliases").PropNames()); near != "" {
 				fix = fmt.Sprintf("did you mean %q?", near)
 			}
 			p.report("device-unknown", d.Source.Place, fix, "the base tree has no alias %q", d.Node)
@@ -285,17 +286,6 @@ func (p *planner) device(d DeviceConfig) (User, bool) {
 		p.report("device-has-region", d.Source.Place, "list every heap the device needs here, since the overlay's list replaces the base's", "device %s already has a memory-region in the base tree, which the overlay replaces", u.Node)
 	}
 	return u, true
-}
-
-// propsOf returns the names of a node's properties.
-func (p *planner) propsOf(path string) []string {
-	var out []string
-	if n := p.tree.Lookup(path); n != nil {
-		for i := range n.Props {
-			out = append(out, n.Props[i].Name)
-		}
-	}
-	return out
 }
 
 // align returns the alignment that base, and for CMA size, need.
@@ -349,7 +339,7 @@ func (p *planner) place(first int) {
 		fix := "name another heap of this file"
 		if h.After != h.Name && slices.Contains(p.names(), h.After) {
 			fix = "break the circle: give one of them a base"
-		} else if near := nearest(h.After, p.names()); near != "" && near != h.Name {
+		} else if near := fdt.Nearest(h.After, p.names()); near != "" && near != h.Name {
 			fix = fmt.Sprintf("did you mean %q?", near)
 		}
 		p.report("place-after", h.Source.At("place.after"), fix, "heap %s waits for heap %q, which never gets a place", h.Name, h.After)

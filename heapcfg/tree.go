@@ -201,7 +201,7 @@ func (u *userReader) known(ph uint32) bool {
 		u.phandles = map[uint32]bool{}
 		var visit func(*fdt.Node)
 		visit = func(n *fdt.Node) {
-			if ph, ok := phandleOf(n); ok {
+			if ph := n.Phandle(); ph != 0 {
 				u.phandles[ph] = true
 			}
 			for _, c := range n.Children {
@@ -211,14 +211,6 @@ func (u *userReader) known(ph uint32) bool {
 		visit(u.tree.Root)
 	}
 	return u.phandles[ph]
-}
-
-// phandleOf returns the phandle of a node, under its old name too.
-func phandleOf(n *fdt.Node) (uint32, bool) {
-	if v, ok := n.U32("phandle"); ok {
-		return v, true
-	}
-	return n.U32("linux,phandle")
 }
 
 func first[T, U any](v T, _ U) T { return v }
@@ -310,7 +302,7 @@ func (l *Layout) readReserved(name string, root *fdt.Node) map[uint32]int {
 			}
 			at := path + "/" + n.Name
 			if top := path == "/reserved-memory"; top || n.Has("reg") || n.Has("size") {
-				if ph, ok := phandleOf(n); ok {
+				if ph := n.Phandle(); ph != 0 {
 					regions[ph] = len(l.Regions)
 				}
 				l.Regions = append(l.Regions, l.region(Place{File: name, Path: at}, n))
@@ -450,7 +442,7 @@ func (l *Layout) flags(n *fdt.Node, r *Region, defect func(rule, format string, 
 	}
 	for _, c := range r.Compatible[:min(len(r.Compatible), maxEntries)] {
 		known := []string{CompatPool, CompatSwiotlb, CompatCarveout, CompatCarveoutTI, CompatChunk}
-		if near := nearest(strings.ToLower(strings.ReplaceAll(c, "_", "-")), known); near != "" && !slices.Contains(known, c) {
+		if near := fdt.Nearest(strings.ToLower(strings.ReplaceAll(c, "_", "-")), known); near != "" && !slices.Contains(known, c) {
 			defect("compatible-typo", "compatible %q is one letter or two from %q, which the kernel knows", c, near)
 		}
 	}

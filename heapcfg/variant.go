@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/dmaheap/dmaheap/heapcfg/fdt"
 )
 
 // maxVariants bounds how often a file is read: once for each variant.
@@ -34,28 +36,23 @@ func (r *reader) variants(root *yaml.Node) variantSet {
 	if !ok {
 		return set
 	}
-	heaps := map[string]bool{}
+	var heaps []string
 	if list := valueOf(root, "heaps"); list != nil && list.Kind == yaml.SequenceNode {
-		for _, h := range list.Content {
+		for _, h := range list.Content[:min(len(list.Content), maxHeaps)] {
 			if name := valueOf(h, "name"); name != nil {
-				heaps[name.Value] = true
+				heaps = append(heaps, name.Value)
 			}
 		}
 	}
-	var known []string
-	for name := range heaps {
-		known = append(known, name)
-	}
-	slices.Sort(known)
-	unknown := func(n *yaml.Node, path string) {
-		fix := ""
-		if near := nearest(n.Value, known); near != "" {
+	known := func(name string, n *yaml.Node, path string) {
+		if slices.Contains(heaps, name) {
+			return
+		}
+		fix := "name a heap of this file"
+		if near := fdt.Nearest(name, heaps); near != "" {
 			fix = "did you mean \"" + near + "\"?"
 		}
-		if fix == "" {
-			fix = "name a heap of this file"
-		}
-		r.errorf(n, path, "variant-unknown", fix, "the file has no heap %q for the variant to change", n.Value)
+		r.errorf(n, path, "variant-unknown", fix, "the file has no heap %q for the variant to change", name)
 	}
 	if len(all.order) > maxVariants {
 		r.errorf(all.keys[all.order[maxVariants]], "$.variants", "yaml-value", "split the file", "a file has at most %d variants", maxVariants)
@@ -72,18 +69,12 @@ func (r *reader) variants(root *yaml.Node) variantSet {
 		}
 		set.order, set.nodes[name] = append(set.order, name), all.vals[name]
 		if n := v.vals["omit"]; n != nil {
-			r.list(n, path+".omit", func(item *yaml.Node, path string) {
-				if !heaps[item.Value] {
-					unknown(item, path)
-				}
-			})
+			r.list(n, path+".omit", func(item *yaml.Node, path string) { known(item.Value, item, path) })
 		}
 		if n := v.vals["heaps"]; n != nil {
 			o, ok := r.object(n, path+".heaps")
 			for _, h := range o.orderOf(ok) {
-				if !heaps[h] {
-					unknown(o.keys[h], path+".heaps."+h)
-				}
+				known(h, o.keys[h], path+".heaps."+h)
 				r.object(o.vals[h], path+".heaps."+h, heapKeys...)
 			}
 		}

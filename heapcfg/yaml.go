@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/dmaheap/dmaheap/heapcfg/fdt"
 )
 
 // Limits of a heaps.yaml. A real one has a few KiB; the bounds keep a hostile
@@ -134,20 +136,20 @@ func (r *reader) plain(n *yaml.Node, path string) bool {
 }
 
 // otherWords are what device trees and other tools call the keys of a heap or of
-// a range.
-var otherWords = map[string]struct{ key, write string }{
-	"reusable":          {"kind", "kind: cma, which is memory lent to the system"},
-	"no-map":            {"access", "access: device-only, or write-combine, where the CPU has to get at the memory"},
-	"linux,cma-default": {"default", "default: true"},
-	"reg":               {"base", "base and size"},
-	"start":             {"base", "base"},
-	"end":               {"size", "size, the number of bytes"},
-	"alignment":         {"place", "place: {align: ...}"},
-	"alloc-ranges":      {"place", "place: {within: ...}"},
-	"align":             {"place", "place: {align: ...}"},
-	"within":            {"place", "place: {within: ...}"},
-	"below":             {"place", "place: {below: ...}"},
-	"after":             {"place", "place: {after: ...}"},
+// a range: the word, the key, and what to write.
+var otherWords = [...][3]string{
+	{"reusable", "kind", "kind: cma, which is memory lent to the system"},
+	{"no-map", "access", "access: device-only, or write-combine, where the CPU has to get at the memory"},
+	{"linux,cma-default", "default", "default: true"},
+	{"reg", "base", "base and size"},
+	{"start", "base", "base"},
+	{"end", "size", "size, the number of bytes"},
+	{"alignment", "place", "place: {align: ...}"},
+	{"alloc-ranges", "place", "place: {within: ...}"},
+	{"align", "place", "place: {align: ...}"},
+	{"within", "place", "place: {within: ...}"},
+	{"below", "place", "place: {below: ...}"},
+	{"after", "place", "place: {after: ...}"},
 }
 
 // object is a mapping whose keys are checked against those the language knows.
@@ -187,11 +189,13 @@ func (r *reader) object(n *yaml.Node, path string, known ...string) (*object, bo
 		name := k.Value
 		if len(known) > 0 && !slices.Contains(known, name) {
 			fix := "the keys here are " + strings.Join(known, ", ")
-			if near := nearest(name, known); near != "" {
+			if near := fdt.Nearest(name, known); near != "" {
 				fix = fmt.Sprintf("did you mean %q?", near)
 			}
-			if w, ok := otherWords[name]; ok && slices.Contains(known, w.key) {
-				fix = "write " + w.write
+			for _, w := range otherWords {
+				if w[0] == name && slices.Contains(known, w[1]) {
+					fix = "write " + w[2]
+				}
 			}
 			r.errorf(k, path+"."+name, "yaml-key", fix, "%q is not a key of %s", name, leaf(path))
 			continue
@@ -291,7 +295,7 @@ func (o *object) word(key string, allowed ...string) string {
 	s := o.str(key)
 	if s != "" && !slices.Contains(allowed, s) {
 		fix := "write one of " + strings.Join(allowed, ", ")
-		if near := nearest(s, allowed); near != "" {
+		if near := fdt.Nearest(s, allowed); near != "" {
 			fix = fmt.Sprintf("did you mean %q?", near)
 		}
 		o.fail(key, fix, "%s cannot be %q", key, s)
@@ -408,39 +412,4 @@ func leaf(path string) string {
 		return "an item of " + name[:i]
 	}
 	return name
-}
-
-// nearest returns the candidate at most two edits away from s, the first of
-// the nearest, or "" for none.
-func nearest(s string, candidates []string) string {
-	best, bestD := "", 3
-	for _, c := range candidates {
-		if d := editDistance(s, c); d < bestD && d < len(c) {
-			best, bestD = c, d
-		}
-	}
-	return best
-}
-
-// editDistance is Levenshtein's, in bytes, given up beyond 32 of them.
-func editDistance(a, b string) int {
-	if len(a) > 32 || len(b) > 32 {
-		return 64
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diag := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diag, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diag+cost)
-		}
-	}
-	return row[len(b)]
 }

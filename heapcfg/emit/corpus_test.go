@@ -259,7 +259,7 @@ func compileOnto(t *testing.T, name string, l *heapcfg.Layout, tree *fdt.Tree) b
 	if !room {
 		return false
 	}
-	if _, err := emit.Files("heaps", plan, tree); err != nil {
+	if _, err := emit.Files("heaps", plan); err != nil {
 		t.Errorf("products: %v", err)
 	}
 	merged, err := emit.Merged("heaps", plan, tree)

@@ -101,7 +101,7 @@ func TestFiles(t *testing.T) {
 			if findings = append(findings, heapcfg.Lint(l)...); heapcfg.HasErrors(findings) {
 				t.Fatalf("findings: %v", findings)
 			}
-			files, err := emit.Files("heaps", l, base)
+			files, err := emit.Files("heaps", l)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -131,7 +131,7 @@ func TestSystemAlone(t *testing.T) {
 	if heapcfg.HasErrors(findings) {
 		t.Fatalf("findings: %v", findings)
 	}
-	files, err := emit.Files("heaps", l, base)
+	files, err := emit.Files("heaps", l)
 	if err != nil {
 		t.Fatal(err)
 	}

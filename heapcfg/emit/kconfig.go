@@ -9,13 +9,10 @@ import (
 	"github.com/dmaheap/dmaheap/heapcfg"
 )
 
-// A Symbol is one line of a kernel config fragment.
-type Symbol struct{ Name, Value, Why string }
-
 // Symbols returns the Kconfig symbols that the heaps of a Layout need, each
 // with what needs it. The list is closed: merged onto any config of the
 // target's architecture, nothing in it depends on a symbol outside of it.
-func Symbols(l *heapcfg.Layout) []Symbol {
+func Symbols(l *heapcfg.Layout) []heapcfg.Need {
 	count := map[heapcfg.Kind]int{}
 	for i := range l.Regions {
 		r := &l.Regions[i]
@@ -23,33 +20,31 @@ func Symbols(l *heapcfg.Layout) []Symbol {
 			count[r.Kind]++
 		}
 	}
-	out := []Symbol{
-		{"SYNC_FILE", "y", "selects DMA_SHARED_BUFFER, which DMABUF_HEAPS depends on"},
-		{"DMABUF_HEAPS", "y", "/dev/dma_heap"},
-	}
+	var out []heapcfg.Need
+	need := func(name, why string) { out = append(out, heapcfg.Need{Name: name, Value: "y", Why: why}) }
+	need("SYNC_FILE", "selects DMA_SHARED_BUFFER, which DMABUF_HEAPS depends on")
+	need("DMABUF_HEAPS", "/dev/dma_heap")
 	if l.System != nil {
-		out = append(out, Symbol{"DMABUF_HEAPS_SYSTEM", "y", "the heap \"system\""})
+		need("DMABUF_HEAPS_SYSTEM", "the heap \"system\"")
 	}
-	if n := count[heapcfg.CMA]; n > 0 {
-		out = append(out,
-			Symbol{"CMA", "y", "reusable regions"},
-			Symbol{"DMA_CMA", "y", "reads shared-dma-pool nodes"},
-		)
+	if count[heapcfg.CMA] > 0 {
+		need("CMA", "reusable regions")
+		need("DMA_CMA", "reads shared-dma-pool nodes")
 		if l.Target.HasCMAHeap() {
-			out = append(out, Symbol{"DMABUF_HEAPS_CMA", "y", "the heap of the default CMA area"})
+			need("DMABUF_HEAPS_CMA", "the heap of the default CMA area")
 		}
 		if l.Target.NeedsCMARegions() {
-			out = append(out, Symbol{"DMABUF_HEAPS_CMA_REGIONS", "y", "a heap for each CMA region, from kernel-patches"})
+			need("DMABUF_HEAPS_CMA_REGIONS", "a heap for each CMA region, from kernel-patches")
 		}
 		if areas := l.Target.CMAAreas; areas > 0 {
-			out = append(out, Symbol{"CMA_AREAS", fmt.Sprint(areas), "stated under target.kconfig"})
+			out = append(out, heapcfg.Need{Name: "CMA_AREAS", Value: fmt.Sprint(areas), Why: "stated under target.kconfig"})
 		}
 	}
 	if count[heapcfg.Carveout] > 0 {
-		out = append(out, Symbol{"DMABUF_HEAPS_CARVEOUT", "y", "carveout heaps, from kernel-patches"})
+		need("DMABUF_HEAPS_CARVEOUT", "carveout heaps, from kernel-patches")
 	}
 	if count[heapcfg.Chunk] > 0 {
-		out = append(out, Symbol{"DMABUF_HEAPS_CHUNK", "y", "chunk heaps, from kernel-patches"})
+		need("DMABUF_HEAPS_CHUNK", "chunk heaps, from kernel-patches")
 	}
 	return out
 }
@@ -76,7 +71,7 @@ func Kconfig(stem string, l *heapcfg.Layout) []byte {
 // that reserves one of its own all the same. Since 6.12 regions are set up after
 // paging_init, and these two architectures call dma_contiguous_reserve before it
 // (arch/arm/mm/init.c; arch/riscv/mm/init.c of 6.12 and 6.18, no more of 7.3).
-// The size is no Symbol: builds stop where one is missing, and this costs no
+// The size is no Need: builds stop where one is missing, and this costs no
 // heap. It has no part in the area of the device tree, on any kernel.
 func defaultTwice(l *heapcfg.Layout) (name string, ok bool) {
 	k := l.Target.Kernel

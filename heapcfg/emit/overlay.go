@@ -14,13 +14,14 @@ import (
 // Overlay returns the overlay that adds the heaps of a Layout to its base
 // tree. It carries the root's cell counts, since no tool refuses one that
 // does not, and the kernel then ignores every region.
-func Overlay(l *heapcfg.Layout, base *fdt.Tree) *fdt.Overlay {
+func Overlay(l *heapcfg.Layout) *fdt.Overlay {
 	o := &fdt.Overlay{}
 	labels := labelsOf(l)
 	// Before the heaps are there: to libfdt the path /reserved-memory/linux,cma
 	// would also mean a node linux,cma@a8000000 that stands before it.
 	for i := range l.Regions {
-		if r := &l.Regions[i]; r.Disabled && !r.FromConfig && switchedOff(r, base) {
+		r := &l.Regions[i]
+		if _, named := r.Source.Fields["disable"]; named {
 			n := &fdt.SourceNode{}
 			n.Set("status", fdt.Text("disabled"))
 			o.Fragments = append(o.Fragments, &fdt.Fragment{TargetPath: r.Source.Path, Node: n,
@@ -38,17 +39,6 @@ func Overlay(l *heapcfg.Layout, base *fdt.Tree) *fdt.Overlay {
 			Comment: "none of the heaps has a region: there is nothing to add"})
 	}
 	return o
-}
-
-// switchedOff reports whether it is the config that disables the region, and
-// not the base tree itself.
-func switchedOff(r *heapcfg.Region, base *fdt.Tree) bool {
-	n := base.Lookup(r.Source.Path)
-	if n == nil {
-		return false
-	}
-	s := n.Strings("status")
-	return len(s) == 0 || s[0] == "okay" || s[0] == "ok"
 }
 
 // reservedMemory returns the fragment with the regions, or nil without any.

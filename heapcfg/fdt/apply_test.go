@@ -356,8 +356,8 @@ func TestNearest(t *testing.T) {
 		{"display", ""},
 		{"", ""},
 	} {
-		if got := nearest(tt.want, len(have), func(i int) string { return have[i] }); got != tt.near {
-			t.Errorf("nearest(%q) = %q, want %q", tt.want, got, tt.near)
+		if got := Nearest(tt.want, have); got != tt.near {
+			t.Errorf("Nearest(%q) = %q, want %q", tt.want, got, tt.near)
 		}
 	}
 }

@@ -221,7 +221,7 @@ func FuzzOverlay(f *testing.F) {
 		}
 		got := merged.Lookup(target).Child(node)
 		v, _ := got.Prop(prop)
-		want := append(U32s(got.phandle()), StringList(text)...)
+		want := append(U32s(got.Phandle()), StringList(text)...)
 		if !bytes.HasPrefix(v, want) || merged.Phandle(be32(v)) != got {
 			t.Fatalf("property %q is %x, want %x first\n%s", prop, v, want, merged.DTS())
 		}

@@ -131,7 +131,7 @@ func (f *compileFlags) stem(name string) string {
 
 // products makes all files in memory.
 func (f *compileFlags) products(stem string, p *plan) ([]emit.File, error) {
-	files, err := emit.Files(stem, p.layout, p.tree)
+	files, err := emit.Files(stem, p.layout)
 	if err != nil || !f.merge {
 		return files, err
 	}

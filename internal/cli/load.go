@@ -104,7 +104,7 @@ func loadPlan(env *Env, name string, f sourceFlags) (*plan, error) {
 	p.findings = append(p.findings, findings...)
 	p.findings = append(p.findings, heapcfg.Lint(p.layout)...)
 	if config != nil {
-		p.findings = append(p.findings, config.Check(f.kconfig, stem(name)+".config", needs(p.layout))...)
+		p.findings = append(p.findings, config.Check(f.kconfig, stem(name)+".config", emit.Symbols(p.layout))...)
 	}
 	heapcfg.SortFindings(p.findings)
 	return p, nil
@@ -126,15 +126,6 @@ func (f *sourceFlags) kernelConfig(env *Env, target *heapcfg.Target, statedKerne
 	}
 	k.Apply(target, statedKernel)
 	return k, nil
-}
-
-// needs lists the options that the heaps of a layout need.
-func needs(l *heapcfg.Layout) []heapcfg.Need {
-	var out []heapcfg.Need
-	for _, s := range emit.Symbols(l) {
-		out = append(out, heapcfg.Need{Name: s.Name, Value: s.Value, Why: s.Why})
-	}
-	return out
 }
 
 // sourceFlags say how a Layout is read from a file.
@@ -284,7 +275,7 @@ func loadSource(env *Env, name string, f sourceFlags) (*plan, error) {
 		}
 		p.findings = append(p.findings, heapcfg.Lint(p.layout)...)
 		if config != nil {
-			p.findings = append(p.findings, config.Check(f.kconfig, "the fragment that compile writes", needs(p.layout))...)
+			p.findings = append(p.findings, config.Check(f.kconfig, "the fragment that compile writes", emit.Symbols(p.layout))...)
 		}
 	}
 	return p, nil

@@ -682,12 +682,8 @@ heaps:
 		t.Errorf("the rules say (-want +got):\n%s", diff)
 	}
 	config := readConfig(t, image)
-	var needs []heapcfg.Need
-	for _, s := range emit.Symbols(plan) {
-		needs = append(needs, heapcfg.Need{Name: s.Name, Value: s.Value, Why: s.Why})
-	}
 	lacking := map[string]bool{}
-	for _, f := range config.Check("config", "heaps.config", needs) {
+	for _, f := range config.Check("config", "heaps.config", emit.Symbols(plan)) {
 		lacking[f.ID+" "+f.Place.Path] = true
 	}
 	if diff := cmp.Diff(map[string]bool{"kconfig-missing CONFIG_DMABUF_HEAPS_CARVEOUT": true}, lacking); diff != "" {
