@@ -4,7 +4,9 @@ package emit
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
 )
@@ -56,14 +58,23 @@ func TextMap(l *heapcfg.Layout) string {
 	return b.String()
 }
 
+// boardName returns what the device tree calls the board, as text: it stands in
+// maps, and in the first line of files that udev, mdev and the kernel's build
+// read line by line.
 func boardName(l *heapcfg.Layout) string {
+	name := "board"
 	switch {
 	case l.Board.Model != "":
-		return l.Board.Model
+		name = l.Board.Model
 	case len(l.Board.Compatible) > 0:
-		return l.Board.Compatible[0]
+		name = l.Board.Compatible[0]
 	}
-	return "board"
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !strconv.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, name)
 }
 
 func anyOverlaps(rs []heapcfg.Range, r heapcfg.Range) bool {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/internal/report"
 )
 
 type diffFlags struct {
@@ -76,7 +77,7 @@ func (f *diffFlags) run(env *Env, oldName, newName string) error {
 			wide = max(wide, len(c.Name))
 		}
 		for _, c := range changes {
-			fmt.Fprintf(env.Stdout, "%-8s  %-*s  %s\n", c.Kind, wide, c.Name, changeText(c))
+			fmt.Fprintf(env.Stdout, "%-8s  %-*s  %s\n", c.Kind, wide, c.Name, report.Clean(changeText(c)))
 		}
 	}
 	if len(changes) > 0 {

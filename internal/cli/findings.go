@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
+	"github.com/dmaheap/dmaheap/internal/report"
 )
 
 // printFindings writes findings to standard error: with the offending line
@@ -17,7 +18,7 @@ import (
 func printFindings(env *Env, fs []heapcfg.Finding, sources map[string][]byte, raw bool) {
 	if raw {
 		for _, f := range fs {
-			fmt.Fprintf(env.Stderr, "%v: %v: %s [%s]\n", f.Place, f.Level, f.Message, f.ID)
+			fmt.Fprintf(env.Stderr, "%v: %v: %s [%s]\n", f.Place, f.Level, report.Clean(f.Message), f.ID)
 		}
 		return
 	}
@@ -52,7 +53,7 @@ func printFindings(env *Env, fs []heapcfg.Finding, sources map[string][]byte, ra
 //	   = write 8MiB
 func writeFinding(w io.Writer, f heapcfg.Finding, source []byte, paint func(style, string) string) {
 	s := map[heapcfg.Level]style{heapcfg.Error: red, heapcfg.Warning: yellow, heapcfg.Note: blue}[f.Level]
-	fmt.Fprintf(w, "%s: %s %s\n", paint(s, f.Level.String()), paint(bold, f.Message), paint(dim, "["+f.ID+"]"))
+	fmt.Fprintf(w, "%s: %s %s\n", paint(s, f.Level.String()), paint(bold, report.Clean(f.Message)), paint(dim, "["+f.ID+"]"))
 	at := f.Place.String()
 	if f.Place.Line > 0 {
 		at += " " + f.Place.Path

@@ -19,6 +19,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/dmaheap/dmaheap/heapcfg/fdt"
 )
 
 var built struct {
@@ -335,6 +337,42 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// What a device tree calls its board is no command to a terminal, and no line of
+// a file that is read line by line.
+func TestHostileModel(t *testing.T) {
+	for _, odd := range []string{"x\x1b[2J", "x\nSUBSYSTEM==\"mem\", MODE=\"0666\"", "x\u202ey", "x\xff\x9b"} {
+		for _, prop := range []string{"model", "compatible"} {
+			board := virtWith(t, "board.dtb", func(root *fdt.Node) {
+				root.Set("model", nil)
+				root.Set(prop, fdt.StringList(odd))
+			})
+			dir := t.TempDir()
+			config := writeTestFile(t, "heaps.yaml", []byte("version: 1\nheaps:\n- {name: video, kind: cma, size: 8MiB}\n"))
+			for _, args := range [][]string{
+				{"map", board}, {"map", board, "-o", "svg"}, {"map", board, "-o", "html"}, {"diff", virtDTB(t), board}, {"lint", board}, {"import", board},
+				{"compile", config, "--base", board, "-o", dir}, {"compile", exampleConfig, "--base", board, "-o", dir},
+			} {
+				_, stdout, stderr := heapctl(t, args...)
+				if i := unprintable(stdout + stderr); i >= 0 {
+					t.Errorf("%s %q: %v prints %.80q", prop, odd, args, (stdout + stderr)[max(0, i-20):])
+				}
+			}
+			for _, name := range entries(t, dir) {
+				data, err := os.ReadFile(filepath.Join(dir, name))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if filepath.Ext(name) == ".dtbo" || filepath.Ext(name) == ".json" {
+					continue
+				}
+				if i := unprintable(string(data)); i >= 0 || bytes.Contains(data, []byte("\nSUBSYSTEM==\"mem\"")) {
+					t.Errorf("%s %q: %s holds\n%s", prop, odd, name, data)
+				}
+			}
+		}
+	}
+}
+
 // Ctrl-C ends what waits for its input, and for a lock file that is a pipe.
 func TestInterruptWhileReading(t *testing.T) {
 	program, pipe := theProgram(t), filepath.Join(t.TempDir(), "pipe")
@@ -471,7 +509,8 @@ func TestOutputIsFull(t *testing.T) {
 	program, base := theProgram(t), virtDTB(t)
 	for _, args := range [][]string{
 		{"explain"}, {"explain", "over-kernel"}, {"schema"}, {"lint", base, "-o", "json"}, {"map", base}, {"map", base, "-o", "svg"}, {"list"}, {"list", "-o", "json"},
-		{"diff", base, base, "-o", "json"}, {"import", base}, {"check", "-o", "json"}, {"--version"}, {"completion", "bash"}, {"help"},
+		{"diff", base, base, "-o", "json"}, {"import", base}, {"check", "-o", "json"}, {"check", "-o", "prom"}, {"--version"}, {"completion", "bash"}, {"help"},
+		{"compile", exampleConfig, "--base", base, "--check"}, {"compile", exampleConfig, "--base", base, "--check", "-o", "json"}, {"initramfs", "-o", "-"},
 	} {
 		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 		if err != nil {
@@ -485,6 +524,10 @@ func TestOutputIsFull(t *testing.T) {
 		full.Close()
 		if err == nil {
 			t.Errorf("%v prints to a full disk and is content", args)
+		}
+		// A machine without heaps has nothing to list.
+		if code := cmd.ProcessState.ExitCode(); args[0] != "list" && (code != ExitCannotTest || stderr.String() != "heapctl: standard output: no space left on device\n") {
+			t.Errorf("%v ends with %d, want %d: %s", args, code, ExitCannotTest, stderr.String())
 		}
 		if strings.Contains(stderr.String(), "goroutine ") {
 			t.Errorf("%v crashed: %s", args, stderr.String())

@@ -62,7 +62,7 @@ func (f *importFlags) run(env *Env, name string) error {
 	}
 	if f.output == "-" {
 		if _, err := env.Stdout.Write(imp.YAML); err != nil {
-			return &ExitError{ExitCannotTest, fmt.Errorf("standard output: %w", reason(err))}
+			return err
 		}
 	} else {
 		if err := os.MkdirAll(filepath.Dir(f.output), 0o755); err != nil {

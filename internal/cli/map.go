@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -59,8 +58,6 @@ func (f *mapFlags) run(env *Env, name string) error {
 		printFindings(env, p.findings, p.sources, false)
 		return &ExitError{Code: ExitFailed}
 	}
-	if _, err := io.WriteString(env.Stdout, draw(p.layout)); err != nil {
-		return &ExitError{ExitCannotTest, fmt.Errorf("standard output: %w", reason(err))}
-	}
-	return nil
+	_, err = io.WriteString(env.Stdout, draw(p.layout))
+	return err
 }

@@ -99,7 +99,7 @@ func Run(ctx context.Context, env *Env, args []string) int {
 	root := NewRoot(&Env{env.Stdin, out, env.Stderr, env.Getenv})
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if err == nil && out.err != nil {
+	if out.err != nil && (err == nil || errors.Is(err, out.err)) {
 		err = &ExitError{ExitCannotTest, fmt.Errorf("standard output: %v", reason(out.err))}
 	}
 	var exit *ExitError
@@ -253,11 +253,15 @@ func readFile(env *Env, name string, limit int64) ([]byte, error) {
 	return data.Bytes(), nil
 }
 
-// reason drops the operation and the path that os errors repeat.
+// reason drops the operation and the paths that os errors repeat.
 func reason(err error) error {
 	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	var le *os.LinkError
+	switch {
+	case errors.As(err, &pe):
 		return pe.Err
+	case errors.As(err, &le):
+		return le.Err
 	}
 	return err
 }

@@ -3,8 +3,6 @@
 package cli
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/dmaheap/dmaheap/heapcfg"
@@ -20,10 +18,8 @@ editors use, save it beside the config and start the config with
 		Example: `  heapctl schema > heapcfg.schema.json`,
 		Args:    exactly(),
 		RunE: func(*cobra.Command, []string) error {
-			if _, err := env.Stdout.Write(heapcfg.Schema()); err != nil {
-				return &ExitError{ExitCannotTest, fmt.Errorf("standard output: %w", reason(err))}
-			}
-			return nil
+			_, err := env.Stdout.Write(heapcfg.Schema())
+			return err
 		},
 	}
 }

@@ -104,7 +104,11 @@ func syncDir(dir string) {
 // written to, as a shell would: root's rename over /dev/null would be its end, for
 // every program of the machine. A link stays one.
 func replaceFile(name string, data []byte) error {
-	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+	switch info, err := os.Stat(name); {
+	case err != nil || info.Mode().IsRegular():
+	case info.IsDir():
+		return fmt.Errorf("%s: is a directory", name)
+	default:
 		return writeInto(name, data)
 	}
 	if to, err := filepath.EvalSymlinks(name); err == nil {
@@ -148,11 +152,9 @@ func writeInto(name string, data []byte) error {
 // writeJSON writes a document.
 func writeJSON(w io.Writer, v any) error {
 	data, err := tinyjson.Marshal(v)
-	if err == nil {
-		_, err = w.Write(data)
-	}
 	if err != nil {
 		return &ExitError{ExitCannotTest, err}
 	}
-	return nil
+	_, err = w.Write(data)
+	return err
 }
