@@ -68,6 +68,9 @@ from lava_common.schemas import validate
 jobs = [yaml.safe_load(open(f)) for f in sys.argv[1:]]
 for job in jobs:
     validate(job)
+ramdisk = [a["deploy"]["ramdisk"] for a in jobs[0]["actions"] if "deploy" in a][0]
+# U-Boot wants a header, which LAVA puts on what it packs itself.
+assert ramdisk.get("install_modules", True) or ramdisk.get("install_overlay", True)
 monitor = [a["test"]["monitors"][0] for a in jobs[0]["actions"] if "test" in a][0]
 console = sys.stdin.read()
 start = re.search(monitor["start"], console)
