@@ -94,7 +94,16 @@ DMAHEAP_VM=skip go test ./... || failed+=("unit tests")
 if [ "$(go env GOHOSTOS)/$(go env GOHOSTARCH)" = linux/amd64 ]; then
 	echo
 	echo "32-bit, where an int holds no physical address:"
-	GOARCH=386 CGO_ENABLED=0 go test ./heapcfg/... || failed+=("32-bit unit tests")
+	DMAHEAP_VM=skip GOARCH=386 CGO_ENABLED=0 go test ./heapcfg/... ./dmaheap ./internal/... || failed+=("32-bit unit tests")
+fi
+
+# Only what runs more than one goroutine. The detector needs a C compiler.
+echo
+if command -v "$(go env CC)" >/dev/null; then
+	echo "under the race detector:"
+	DMAHEAP_VM=skip CGO_ENABLED=1 go test -race ./dmaheap ./internal/check || failed+=("race detector")
+else
+	echo "under the race detector: not run, there is no C compiler"
 fi
 
 echo

@@ -253,8 +253,8 @@ func TestInterruptStuckKernel(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	time.AfterFunc(50*time.Millisecond, cancel)
 	start := time.Now()
-	r := setup{ctx: ctx, dev: newFakeKernel(videoSize, faults{hang: true})}.run(t)
-	if took := time.Since(start); took > grace+5*time.Second {
+	r := setup{ctx: ctx, dev: newFakeKernel(videoSize, faults{hang: true}), o: Options{Patience: time.Minute}}.run(t)
+	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("the run ended %v after it was interrupted", took)
 	}
 	if x := r.Results[len(r.Results)-1]; x.ID != "zeroed" || x.Status != report.Skip || x.Message != "interrupted" {
@@ -273,10 +273,10 @@ func TestSlowMemory(t *testing.T) {
 	for _, f := range []string{"size", "largest_free"} {
 		m.File("sys/kernel/dma_heap/video@54000000/"+f, fmt.Sprintln(size))
 	}
-	k := newFakeKernel(size, faults{mapTime: 20 * time.Millisecond})
-	r := setup{fs: m, lock: lock, dev: k, o: Options{Full: true, Patience: 250 * time.Millisecond}}.run(t)
+	k := newFakeKernel(size, faults{mapTime: 40 * time.Millisecond})
+	r := setup{fs: m, lock: lock, dev: k, o: Options{Full: true, Patience: time.Second}}.run(t)
 	for _, x := range r.Results {
-		if x.ID == "zeroed-reuse" && (x.Status != report.Pass || x.Seconds < 0.25) {
+		if x.ID == "zeroed-reuse" && (x.Status != report.Pass || x.Seconds < 1) {
 			t.Errorf("zeroed-reuse is %s in %.2f s, want a pass in more than the patience: %s", x.Status, x.Seconds, x.Message)
 		}
 		if strings.Contains(x.Message, "did not answer") {
