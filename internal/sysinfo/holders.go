@@ -74,6 +74,9 @@ func (b *Board) Holders() (holders []Holder, hidden int, err error) {
 				continue
 			}
 			size, exporter, inode := parseFdinfo(info)
+			if inode != "" && open[inode] {
+				continue // a second descriptor of the same buffer
+			}
 			open[inode] = true
 			add(exporter, size)
 		}

@@ -350,15 +350,18 @@ func TestHolders(t *testing.T) {
 	}
 }
 
-// A program that closed its descriptors still holds what it has mapped.
+// A program that closed its descriptors still holds what it has mapped, and one
+// that has two of a buffer holds it once.
 func TestHoldersByMapping(t *testing.T) {
 	m := sysinfotest.FS{}
 	m.File("sys/kernel/debug/dma_buf/bufinfo", "00004096\t00000002\t00080007\t00000001\tvideo@54000000\t00000021\tframe\n"+
 		"00008192\t00000002\t00080007\t00000001\tvideo@54000000\t00000022\t<none>\n")
 	m.File("proc/7/comm", "player\n")
 	m.File("proc/7/fd/0", "")
-	m.Link("proc/7/fd/5", "/dmabuf:")
-	m.File("proc/7/fdinfo/5", "ino:\t22\nsize:\t8192\nexp_name:\tvideo@54000000\n")
+	for _, fd := range []string{"5", "6"} {
+		m.Link("proc/7/fd/"+fd, "/dmabuf:")
+		m.File("proc/7/fdinfo/"+fd, "ino:\t22\nsize:\t8192\nexp_name:\tvideo@54000000\n")
+	}
 	m.File("proc/7/maps", "ffff8000-ffff9000 rw-s 00000000 00:0b 21 /dmabuf:frame\n"+
 		"ffffa000-ffffc000 rw-s 00000000 00:0b 22 /dmabuf:\nffffd000-ffffe000 r--p 00000000 00:01 9 /lib/x.so\nbroken\n")
 	got, _, err := board(m).Holders()
