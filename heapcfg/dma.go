@@ -135,17 +135,31 @@ func dmaLimit(root *fdt.Node) Addr {
 	return Addr(limit + 1)
 }
 
+// lowmemEnd is where the memory ends that a 32-bit ARM kernel has mapped at all
+// times, with VMSPLIT_3G and no vmalloc= of anybody's.
+func (l *Layout) lowmemEnd() Addr {
+	return MergeRanges(l.Banks)[0].Base + Addr(760*MiB)
+}
+
+// NeedsHighmem reports whether one of the config's heaps lies in memory that the
+// kernel has only with CONFIG_HIGHMEM; without, it takes that out of RAM and
+// still finds the region there (arch/arm/mm/mmu.c, adjust_lowmem_bounds).
+func (l *Layout) NeedsHighmem() bool {
+	return l.Target.Arch == Arm && len(l.Banks) > 0 && slices.ContainsFunc(l.Regions, func(r Region) bool {
+		return r.FromConfig && r.Placed() && r.Range.Last() >= l.lowmemEnd()
+	})
+}
+
 // zoneLimits returns the addresses at which one zone of the kernel's page
 // allocator ends and the next begins. A CMA region across one of them is
-// refused. On 32-bit ARM lowmem ends about 760 MiB into RAM, where nobody set
-// vmalloc= or another split.
+// refused. On 32-bit ARM lowmem ends about 760 MiB into RAM.
 func (l *Layout) zoneLimits() []Addr {
 	banks := MergeRanges(l.Banks)
 	if len(banks) == 0 {
 		return nil
 	}
 	if l.Target.Arch == Arm {
-		return []Addr{banks[0].Base + Addr(760*MiB)}
+		return []Addr{l.lowmemEnd()}
 	}
 	limits := []Addr{Addr(4 * GiB)}
 	if dma := uint64(l.DMALimit); l.Target.Arch == Arm64 && dma > 0 && dma < 4*GiB {

@@ -32,6 +32,12 @@ func TestKernelConfig(t *testing.T) {
 	if diff := cmp.Diff([]string{"error CONFIG_THING kconfig-missing", "error CONFIG_CMA_AREAS kconfig-missing", "warning CONFIG_DMABUF_HEAPS kconfig-missing"}, said); diff != "" {
 		t.Errorf("findings (-want +got):\n%s", diff)
 	}
+	for config, want := range map[string]int{"CONFIG_VMSPLIT_3G=y\n": 1, "CONFIG_VMSPLIT_3G=y\nCONFIG_HIGHMEM=y\n": 0, "CONFIG_VMSPLIT_2G=y\n": 0} {
+		k, _ := ParseKernelConfig([]byte(config))
+		if findings := k.Check(".config", "heaps.config", []Need{{"HIGHMEM", "y", "a"}}); len(findings) != want {
+			t.Errorf("%q gives %v, want %d findings", config, findings, want)
+		}
+	}
 	if _, err := ParseKernelConfig([]byte("hello\n")); !errors.Is(err, ErrKernelConfig) {
 		t.Errorf("text gives %v, want ErrKernelConfig", err)
 	}

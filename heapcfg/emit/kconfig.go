@@ -24,6 +24,9 @@ func Symbols(l *heapcfg.Layout) []heapcfg.Need {
 	need := func(name, why string) { out = append(out, heapcfg.Need{Name: name, Value: "y", Why: why}) }
 	need("SYNC_FILE", "selects DMA_SHARED_BUFFER, which DMABUF_HEAPS depends on")
 	need("DMABUF_HEAPS", "/dev/dma_heap")
+	if l.NeedsHighmem() {
+		need("HIGHMEM", "RAM beyond the first 760 MiB, where heaps lie; without it the kernel takes that out of RAM")
+	}
 	if l.System != nil {
 		need("DMABUF_HEAPS_SYSTEM", "the heap \"system\"")
 	}

@@ -3,6 +3,7 @@
 package emit_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -71,6 +72,26 @@ func TestKconfigOfOwnDefault(t *testing.T) {
 		}
 		if strings.Contains(fragment, "\nCONFIG_CMA_SIZE") {
 			t.Errorf("%s %s: the fragment asks for it:\n%s", tt.arch, tt.kernel, fragment)
+		}
+	}
+}
+
+// Where a 32-bit kernel would leave out the RAM that heaps lie in.
+func TestSymbolsHighmem(t *testing.T) {
+	for _, tt := range []struct {
+		arch heapcfg.Arch
+		base heapcfg.Addr
+		want bool
+	}{
+		{heapcfg.Arm, 0x6f70_0000, false}, {heapcfg.Arm, 0x6f78_0000, true}, {heapcfg.Arm, 0x7ff0_0000, true}, {heapcfg.Arm64, 0x7ff0_0000, false},
+	} {
+		l := &heapcfg.Layout{
+			Target: heapcfg.DefaultTarget(), Banks: []heapcfg.Range{{Base: 0x4000_0000, Size: 1 << 30}},
+			Regions: []heapcfg.Region{{Node: "npu", Kind: heapcfg.Carveout, FromConfig: true, Range: heapcfg.Range{Base: tt.base, Size: 1 << 20}, Heap: &heapcfg.Heap{}}},
+		}
+		l.Target.Arch = tt.arch
+		if got := slices.ContainsFunc(emit.Symbols(l), func(n heapcfg.Need) bool { return n.Name == "HIGHMEM" }); got != tt.want {
+			t.Errorf("%s, a heap of 1 MiB at %v: HIGHMEM is needed: %t, want %t", tt.arch, tt.base, got, tt.want)
 		}
 	}
 }
