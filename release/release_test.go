@@ -182,6 +182,41 @@ func checkSBOM(t *testing.T, data []byte, version string) {
 	}
 }
 
+// Program, every manual page and the completion of three shells, below a
+// DESTDIR with a space in it.
+func TestInstall(t *testing.T) {
+	dest := filepath.Join(t.TempDir(), "a root")
+	program := filepath.Join(t.TempDir(), "heapctl")
+	if err := os.WriteFile(program, []byte("program"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "..", []string{"DESTDIR=" + dest}, "release/install.sh", program, "/usr")
+	installed := filepath.Join(dest, "usr", "bin", "heapctl")
+	if info, err := os.Stat(installed); err != nil || info.Mode().Perm() != 0o755 || string(read(t, installed)) != "program" {
+		t.Errorf("bin/heapctl: %v, %v", info, err)
+	}
+	share := filepath.Join(dest, "usr", "share")
+	pages, err := filepath.Glob("../docs/man/*")
+	if err != nil || len(pages) < 10 {
+		t.Fatalf("%d manual pages, %v", len(pages), err)
+	}
+	for _, page := range pages {
+		name := filepath.Base(page)
+		if !bytes.Equal(read(t, filepath.Join(share, "man", "man"+name[len(name)-1:], name)), read(t, page)) {
+			t.Errorf("%s is another page", name)
+		}
+	}
+	for f, first := range map[string]string{
+		"bash-completion/completions/heapctl":    "# bash completion V2 for heapctl ",
+		"zsh/site-functions/_heapctl":            "#compdef heapctl\n",
+		"fish/vendor_completions.d/heapctl.fish": "# fish completion for heapctl ",
+	} {
+		if !strings.HasPrefix(string(read(t, filepath.Join(share, f))), first) {
+			t.Errorf("%s does not begin with %q", f, first)
+		}
+	}
+}
+
 func TestVersion(t *testing.T) {
 	dir := clone(t, "version")
 	version := func(args ...string) string { t.Helper(); return run(t, dir, nil, "release/version.sh", args...) }
