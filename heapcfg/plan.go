@@ -32,6 +32,7 @@ func (c *Config) Plan(base *Layout, tree *fdt.Tree) (*Layout, []Finding) {
 	l.Occupied = append(slices.Clone(base.Occupied), c.KeepClear...)
 	p.board(base)
 	p.ram()
+	p.keepClear()
 	p.disable()
 	p.assumeKernel()
 
@@ -62,11 +63,15 @@ type planner struct {
 }
 
 func (p *planner) report(id string, at Place, fix, format string, args ...any) {
+	p.reportAs(ruleLevel(id), id, at, fix, format, args...)
+}
+
+func (p *planner) reportAs(level Level, id string, at Place, fix, format string, args ...any) {
 	if fix == "" {
 		r, _ := RuleByID(id)
 		fix = r.wayOut()
 	}
-	p.findings = append(p.findings, Finding{ID: id, Level: ruleLevel(id), Place: at, Message: fmt.Sprintf(format, args...), Fix: fix})
+	p.findings = append(p.findings, Finding{ID: id, Level: level, Place: at, Message: fmt.Sprintf(format, args...), Fix: fix})
 }
 
 // board compares the compatible strings that the config names with the tree's:
@@ -103,6 +108,24 @@ func (p *planner) ram() {
 	}
 	if len(l.Banks) == 0 {
 		p.report("ram-unknown", at, "", "the device tree says nothing about RAM; the boot loader fills it in")
+	}
+}
+
+// keepClear looks for what was kept clear in the wrong place: it is the only word
+// that the compiler has of where the kernel will be.
+func (p *planner) keepClear() {
+	l := &p.out
+	for _, c := range p.cfg.KeepClear {
+		if _, inside := l.Bank(c.Range); inside || len(l.Banks) == 0 || c.What == Firmware {
+			continue
+		}
+		level, word := Error, "lies outside RAM"
+		if slices.ContainsFunc(l.Banks, c.Range.Overlaps) {
+			level, word = Warning, "goes past the end of RAM"
+		}
+		p.reportAs(level, "keep-clear-outside", c.Source.At("base"),
+			fmt.Sprintf("RAM is%s; correct the address, or board.ram", strings.TrimPrefix(withinWords(MergeRanges(l.Banks)), " in")),
+			"the %s (%v) %s", c.Title(), c.Range, word)
 	}
 }
 
@@ -413,6 +436,7 @@ func (p *planner) placeOne(h *HeapConfig, r *Region, first int) {
 		if largest > 0 {
 			fix = fmt.Sprintf("make it %s or smaller, or loosen place and keep-clear", FormatSize(largest))
 		}
+		windows = intersectAll(windows, MergeRanges(l.Banks))
 		for _, u := range r.Heap.Devices {
 			if len(u.Reach) > 0 {
 				windows = intersectAll(windows, u.Reach)

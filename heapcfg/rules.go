@@ -129,6 +129,8 @@ func planRules() []Rule {
 			Why: "A misspelt name would leave the region in place.", Fix: "Use the node's full name, with its unit address."},
 		{ID: "kernel-assumed", Level: Note, Title: "The config says where the boot loader puts the kernel.",
 			Why: "A CMA region over the kernel image is accepted in silence since 6.12 and oopses at the first large allocation.", Fix: "List kernel, initrd and FDT under keep-clear, and on a board with U-Boot the end of RAM as boot-loader: it moves initrd and device tree there."},
+		{ID: "keep-clear-outside", Level: Error, Title: "What the config keeps clear lies in RAM.",
+			Why: "A heap lies nowhere but in RAM, so the line keeps nothing clear, and the heap may come to lie where the thing really is. Firmware may have memory of its own.", Fix: "Correct the address, or board.ram."},
 		{ID: "device-unknown", Level: Error, Title: "The devices that use a heap exist in the base tree.",
 			Why: "fdtoverlay and boot loaders say FDT_ERR_NOTFOUND and nothing else.", Fix: "Name the device by a label the tree has, by its path or by an alias."},
 		{ID: "device-disabled", Level: Warning, Title: "The devices that use a heap are enabled.",

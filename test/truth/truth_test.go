@@ -544,7 +544,7 @@ const (
 var notBooted = map[string]string{
 	"yaml-syntax": noTree, "yaml-version": noTree, "yaml-key": noTree, "yaml-missing": noTree, "yaml-type": noTree, "yaml-value": noTree,
 	"board-mismatch": noTree, "disable-unknown": noTree, "device-unknown": noTree, "device-names": noTree, "variant-unknown": noTree,
-	"place-after": noTree, "no-room": noTree,
+	"place-after": noTree, "no-room": noTree, "keep-clear-outside": noTree,
 	"mode-world": userland, "mode-odd": userland,
 	"tree-cells": bootcode, "tree-memory": bootcode, "ram-unknown": bootcode, "ram-overlap": bootcode,
 	"address-cells":    "a tree with one cell cannot hold such an address, so there is none to boot",
