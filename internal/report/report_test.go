@@ -173,6 +173,51 @@ func TestLAVANames(t *testing.T) {
 	}
 }
 
+func TestClean(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain, é ü 漢": "plain, é ü 漢", "two\nlines": "two\nlines", "a\x1b[2J": `a\x1b[2J`, "\t": `\x09`, "a\x7f": `a\x7f`, "\xff\xc3\x28": `\xff\xc3(`,
+		"\u0085": `\u0085`, "\u202e": `\u202e`, "\uffff": `\uffff`, "\u00a0": `\u00a0`, "\ufffd": "\ufffd", "": "",
+	} {
+		if got := Clean(in); got != want {
+			t.Errorf("Clean(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+// The last lines are what people read first.
+func TestVerdict(t *testing.T) {
+	pass := Result{ID: "a", Status: Pass}
+	fail := Result{ID: "heap-mode", Heap: "video", Status: Fail, Message: "0600, not 0660", Advice: "chmod"}
+	skip := Result{ID: "b", Status: Skip, Message: "x"}
+	blocked := Result{ID: "heap-access", Heap: "npu", Status: Skip, Message: "only root may open it", Blocked: true, Advice: "run as root"}
+	for _, tt := range []struct {
+		results []Result
+		report  Report
+		want    string
+	}{
+		{[]Result{pass}, Report{}, "verdict: PASS, the board shows what was meant\n"},
+		{[]Result{pass, skip}, Report{Good: "all is well"}, "verdict: PASS, all is well, as far as it was tested\n"},
+		{[]Result{pass, blocked, fail}, Report{}, "verdict: FAIL: heap-mode video: 0600, not 0660\nfix:     chmod\n"},
+		{[]Result{pass, blocked}, Report{}, "verdict: COULD NOT TEST: heap-access npu: only root may open it\nfix:     run as root\n"},
+		{[]Result{pass, blocked}, Report{Interrupted: true}, "verdict: COULD NOT TEST: interrupted\n"},
+		{[]Result{skip}, Report{}, "verdict: COULD NOT TEST: nothing was tested\n"},
+		{[]Result{fail}, Report{Unsupported: true}, "verdict: NOT SUPPORTED by this kernel: heap-mode video: 0600, not 0660\nfix:     chmod\n"},
+	} {
+		r := tt.report
+		for _, res := range tt.results {
+			r.Add(res)
+		}
+		r.Finish(0)
+		var buf bytes.Buffer
+		if err := Write(&buf, &r, "text", Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(buf.String(), "\n"+tt.want) {
+			t.Errorf("the text ends with\n%s\nwant\n%s", buf.String()[strings.LastIndex(buf.String(), "verdict"):], tt.want)
+		}
+	}
+}
+
 // What Unicode calls a character is not always text: some have no place in XML,
 // some turn a line of a terminal around. A rate that a coarse clock made infinite
 // has no place in JSON.

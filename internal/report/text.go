@@ -130,7 +130,7 @@ func (t *Text) End(r *Report) error {
 	fmt.Fprintf(t.w, "\n%d passed, %d failed, %d warned, %d skipped in %.1f s\n", s.Passed, s.Failed, s.Warned, s.Skipped, s.Seconds)
 	fmt.Fprintf(t.w, "verdict: %s\n", t.verdict(r))
 	f := s.First
-	if f == nil && s.Exit == ExitCannotTest {
+	if f == nil && s.Exit == ExitCannotTest && !r.Interrupted {
 		f = s.Blocked
 	}
 	if f != nil && f.Advice != "" {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -158,7 +159,7 @@ func TestPlaced(t *testing.T) {
 
 func TestRules(t *testing.T) {
 	m := sysinfotest.FS{}
-	m.File("usr/lib/udev/rules.d/60-media.rules", `SUBSYSTEM=="dma_heap", GROUP="render", MODE="0660"`+"\n")
+	m.File("usr/lib/udev/rules.d/60-media.rules", `SUBSYSTEM=="dma_heap",GROUP="render",MODE="0660"`+"\n")
 	m.File("etc/udev/rules.d/60-heaps.rules", "# heaps\n"+
 		`SUBSYSTEM=="dma_heap", KERNEL=="video@*|npu", \`+"\n"+`  GROUP="video", SYMLINK+="dma_heap/video"`+"\n")
 	m.File("etc/udev/rules.d/99-broken.rules", `KERNEL=="dma_heap/*", GROUP="wheel"`+"\n")
@@ -347,6 +348,61 @@ func TestHolders(t *testing.T) {
 	want := []sysinfo.Holder{{PID: 412, Comm: "camera", Heap: "video@54000000", Buffers: 2, Bytes: 8392704}}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("Holders (-want +got):\n%s", d)
+	}
+}
+
+// Whose descriptors were not to be seen is said, not left out.
+func TestHiddenHolders(t *testing.T) {
+	m := sysinfotest.FS{}
+	m.Forbid("proc/1/fd")
+	m.Forbid("proc/2/fd")
+	b := board(m)
+	holders, hidden, err := b.Holders()
+	if err != nil || hidden != 2 || len(holders) != 0 {
+		t.Errorf("Holders = %v, %d hidden, %v; want none and 2 hidden", holders, hidden, err)
+	}
+	if !slices.ContainsFunc(b.Sources(), func(s sysinfo.Source) bool {
+		return s.Path == "/proc" && s.Err != nil && strings.Contains(s.Err.Error(), "2 processes")
+	}) {
+		t.Errorf("no source tells of it: %v", b.Sources())
+	}
+}
+
+// Without a device tree the names that the kernel gives by itself tell the kind.
+func TestKinds(t *testing.T) {
+	want := map[string]heapcfg.Kind{"system": heapcfg.System, "system-contig": heapcfg.System,
+		"reserved": heapcfg.CMA, "default_cma_region": heapcfg.CMA, "vendor": ""}
+	m := sysinfotest.FS{}
+	for name := range want {
+		m.Device("dev/dma_heap/"+name, 0o600, sysinfo.Owner{})
+	}
+	heaps, err := board(m).Heaps()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]heapcfg.Kind{}
+	for _, h := range heaps {
+		got[h.Name] = h.Kind
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("kinds (-want +got):\n%s", d)
+	}
+}
+
+// A configuration that unpacks to more than a kernel has is not unpacked.
+func TestConfigBomb(t *testing.T) {
+	var buf bytes.Buffer
+	z := gzip.NewWriter(&buf)
+	for range 5 {
+		if _, err := z.Write(bytes.Repeat([]byte("CONFIG_A=y\n"), 1<<20/11)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	z.Close()
+	m := sysinfotest.FS{}
+	m.File("proc/config.gz", buf.String())
+	if c, err := board(m).Config(); err == nil {
+		t.Errorf("Config took %s, want an error", c.Path)
 	}
 }
 
