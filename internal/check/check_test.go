@@ -201,6 +201,10 @@ func TestFaultyKernel(t *testing.T) {
 			if r.Summary.Exit != report.ExitFailed {
 				t.Errorf("exit %d, want 1", r.Summary.Exit)
 			}
+			// What a fault of the kernel left behind is not a second one.
+			if last := result(t, r, "fd-leak", "video@54000000"); last.Status == report.Fail && tt.want != "fd-leak" {
+				t.Errorf("a descriptor was left open: %s", last.Message)
+			}
 		})
 	}
 }
@@ -558,6 +562,94 @@ func TestMissingCMA(t *testing.T) {
 	}
 }
 
+// result returns what a check said of a heap, or of the board with "".
+func result(t *testing.T, r *report.Report, id, heap string) report.Result {
+	t.Helper()
+	i := slices.IndexFunc(r.Results, func(x report.Result) bool { return x.ID == id && x.Heap == heap })
+	if i < 0 {
+		t.Fatalf("%s did not run for %q:\n%s", id, heap, dump(r))
+	}
+	return r.Results[i]
+}
+
+// tree-matches fails first where the region is not what was meant, but the heap
+// tells what became of it as well.
+func TestMissingRegion(t *testing.T) {
+	const heap = "video@54000000"
+	for _, tt := range []struct {
+		name         string
+		change       func(m sysinfotest.FS)
+		says, advice string
+	}{
+		{"absent", func(m sysinfotest.FS) { removeTree(m); withTree(m, "", 0, 0, "", "") }, "its region is not in the device tree", "apply the .dtbo"},
+		{"under another name", func(m sysinfotest.FS) {
+			removeTree(m)
+			withTree(m, "video", 0x54000000, videoSize, "linux,carveout-heap", "")
+		}, "in the device tree under another name, video", "apply the .dtbo"},
+		{"disabled", func(m sysinfotest.FS) { m.File(treeRoot+"reserved-memory/"+heap+"/status", "disabled\x00") }, "its region is disabled", "remove the status property of " + heap},
+		{"cells", func(m sysinfotest.FS) { m.File(treeRoot+"reserved-memory/#size-cells", be(1)) }, "ignores all of /reserved-memory", "#size-cells"},
+	} {
+		m := videoBoard()
+		clearHeap(m)
+		tt.change(m)
+		x := result(t, setup{fs: m}.run(t), "heap-present", heap)
+		if x.Status != report.Fail || !strings.Contains(x.Message, tt.says) || !strings.Contains(x.Advice, tt.advice) {
+			t.Errorf("%s: %s %s\nadvice: %s\nwant a failure with %q, advice with %q", tt.name, x.Status, x.Message, x.Advice, tt.says, tt.advice)
+		}
+	}
+}
+
+// Of the rules about the live tree those that would stop a build are told.
+func TestTreeRules(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		base uint32
+		want report.Status
+		says string
+	}{
+		{"all kept", 0x50400000, report.Pass, "1 regions keep all rules"},
+		{"a warning of the compiler", 0x50200000, report.Pass, "keep all rules"},
+		{"an error", 0x80000000, report.Warn, "RAM"},
+	} {
+		m := sysinfotest.FS{}
+		m.File("proc/sys/kernel/osrelease", "6.12.117\n")
+		m.Device("dev/dma_heap/system", 0o600, sysinfo.Owner{})
+		withTree(m, fmt.Sprintf("video@%x", tt.base), tt.base, 4<<20, "shared-dma-pool", "reusable")
+		x := result(t, setup{fs: m, lock: heapcfg.NewLock("", &heapcfg.Layout{})}.run(t), "tree-rules", "")
+		if x.Status != tt.want || !strings.Contains(x.Message, tt.says) {
+			t.Errorf("%s: %s %s, want %s with %q", tt.name, x.Status, x.Message, tt.want, tt.says)
+		}
+	}
+}
+
+// Where a kernel has what tells the numbers of CMA areas, their absence is a
+// fault; elsewhere nothing can be said.
+func TestNumbersOfCMA(t *testing.T) {
+	const node = "linux,cma@50000000"
+	lock := heapcfg.NewLock("heaps.yaml", &heapcfg.Layout{Target: heapcfg.DefaultTarget(), Regions: []heapcfg.Region{{
+		Node: node, Kind: heapcfg.CMA, Reusable: true, FromConfig: true,
+		Range: heapcfg.Range{Base: 0x50000000, Size: videoSize}, Heap: &heapcfg.Heap{Access: heapcfg.Cached},
+	}}})
+	for _, tt := range []struct {
+		release, config string
+		want            report.Status
+	}{
+		{"7.3.4", "CONFIG_CMA_SYSFS=y\n", report.Fail}, {"7.3.4", "# CONFIG_CMA_SYSFS is not set\n", report.Skip}, {"6.12.117", "CONFIG_CMA_SYSFS=y\n", report.Skip},
+	} {
+		m := sysinfotest.FS{}
+		m.File("proc/sys/kernel/osrelease", tt.release+"\n")
+		m.File("boot/config-"+tt.release, tt.config)
+		m.Device("dev/dma_heap/"+node, 0o600, sysinfo.Owner{})
+		withTree(m, node, 0x50000000, videoSize, "shared-dma-pool", "reusable")
+		r := setup{fs: m, lock: lock}.run(t)
+		for _, id := range []string{"heap-size", "heap-free"} {
+			if x := result(t, r, id, node); x.Status != tt.want {
+				t.Errorf("%s, %q: %s %s: %s, want %s", tt.release, tt.config, x.Status, id, x.Message, tt.want)
+			}
+		}
+	}
+}
+
 // A default CMA area that nobody stated is the kernel's own; why there is one
 // beside the area that was stated differs.
 func TestOtherDefaultArea(t *testing.T) {
@@ -591,11 +683,7 @@ func TestOtherDefaultArea(t *testing.T) {
 				m.Device("dev/dma_heap/"+stated, 0o600, sysinfo.Owner{})
 			}
 			r := setup{fs: m, lock: heapcfg.NewLock("heaps.yaml", l)}.run(t)
-			i := slices.IndexFunc(r.Results, func(x report.Result) bool { return x.ID == "heap-unexpected" && x.Heap == "reserved" })
-			if i < 0 {
-				t.Fatalf("nothing is said of the heap:\n%s", dump(r))
-			}
-			x := r.Results[i]
+			x := result(t, r, "heap-unexpected", "reserved")
 			if x.Status != report.Warn || !strings.Contains(x.Advice, tt.advice) || strings.Contains(x.Advice, tt.not) {
 				t.Errorf("%s: %s\nadvice: %s\nwant a warning, advice with %q and without %q", x.Status, x.Message, x.Advice, tt.advice, tt.not)
 			}
@@ -606,29 +694,34 @@ func TestOtherDefaultArea(t *testing.T) {
 // A heap held by others is a warning while they may be working, and a failure
 // where everything was to be tested; both name the holder.
 func TestHeldHeap(t *testing.T) {
-	for _, full := range []bool{false, true} {
+	board := func() sysinfotest.FS {
 		m := videoBoard()
 		m.File("sys/kernel/dma_heap/video@54000000/used", "1572864\n")
 		m.File("sys/kernel/dma_heap/video@54000000/largest_free", "524288\n")
-		m.File("proc/412/comm", "camera\n")
-		m.Link("proc/412/fd/7", "/dmabuf:")
-		m.File("proc/412/fdinfo/7", "size:\t1572864\nexp_name:\tvideo@54000000\n")
-		r := setup{fs: m, o: Options{Full: full}}.run(t)
-		want := report.Warn
-		if full {
-			want = report.Fail
-		}
-		found := false
-		for _, x := range r.Results {
-			if x.ID == "heap-free" {
-				found = true
-				if x.Status != want || !strings.Contains(x.Message, "camera[412]") {
-					t.Errorf("full %v: heap-free is %s: %s; want %s and the holder", full, x.Status, x.Message, want)
-				}
+		return m
+	}
+	holds := func(m sysinfotest.FS, pid int, comm string) {
+		dir := fmt.Sprintf("proc/%d/", pid)
+		m.File(dir+"comm", comm+"\n")
+		m.Link(dir+"fd/7", "/dmabuf:")
+		m.File(dir+"fdinfo/7", "size:\t1572864\nexp_name:\tvideo@54000000\n")
+	}
+	for _, tt := range []struct {
+		name      string
+		change    func(m sysinfotest.FS)
+		says, not string
+	}{
+		{"a program", func(m sysinfotest.FS) { holds(m, 412, "camera"); holds(m, os.Getpid(), "heapctl") }, "held by camera[412] 1536KiB in 1 buffers", "heapctl["},
+		{"a program that cannot be seen", func(m sysinfotest.FS) { m.Forbid("proc/412/fd") }, "by processes of other users, which only root can see", "held by"},
+		{"nobody", func(m sysinfotest.FS) { m.File("proc/cpuinfo", "") }, "by the kernel's own drivers", "held by"},
+	} {
+		for full, want := range map[bool]report.Status{false: report.Warn, true: report.Fail} {
+			m := board()
+			tt.change(m)
+			x := result(t, setup{fs: m, o: Options{Full: full}}.run(t), "heap-free", "video@54000000")
+			if x.Status != want || !strings.Contains(x.Message, tt.says) || strings.Contains(x.Message, tt.not) {
+				t.Errorf("%s, full %v: %s: %s; want %s with %q, without %q", tt.name, full, x.Status, x.Message, want, tt.says, tt.not)
 			}
-		}
-		if !found {
-			t.Errorf("full %v: heap-free did not run", full)
 		}
 	}
 }

@@ -307,31 +307,35 @@ func (t *target) mmapPartial() *outcome {
 			return mapFailed(b, err)
 		}
 		for off := uint64(0); off < 4*page; off += page {
-			m, err := b.MapRange(off, page, dmaheap.Read)
-			if err != nil {
-				return fail("cannot map one page at offset %#x: %v", off, err).
-					because("a mapping of one page", errText(err), "mmap with an offset").
-					advise("the driver ignores the offset of mmap; programs that map planes of a frame one by one need it")
-			}
-			var o *outcome
-			err = access(b, dmaheap.Read, func() error {
-				if !samePage(m.Bytes(), 2, off/page, page) {
-					o = fail("a mapping at offset %#x shows another part of the buffer", off).
-						because("the page at that offset", "other bytes", "mmap with an offset").
-						advise("the driver ignores vm_pgoff in its mmap")
-				}
-				return nil
-			})
-			m.Close()
-			if err != nil {
-				return syncFailed(err)
-			}
-			if o != nil {
+			if o := samePlace(b, off, page); o != nil {
 				return o
 			}
 		}
 		return pass("4 pages, mapped one by one")
 	})
+}
+
+// samePlace maps one page and looks whether it is the one at that offset.
+func samePlace(b Buffer, off, page uint64) (o *outcome) {
+	m, err := b.MapRange(off, page, dmaheap.Read)
+	if err != nil {
+		return fail("cannot map one page at offset %#x: %v", off, err).
+			because("a mapping of one page", errText(err), "mmap with an offset").
+			advise("the driver ignores the offset of mmap; programs that map planes of a frame one by one need it")
+	}
+	defer m.Close()
+	err = access(b, dmaheap.Read, func() error {
+		if !samePage(m.Bytes(), 2, off/page, page) {
+			o = fail("a mapping at offset %#x shows another part of the buffer", off).
+				because("the page at that offset", "other bytes", "mmap with an offset").
+				advise("the driver ignores vm_pgoff in its mmap")
+		}
+		return nil
+	})
+	if err != nil {
+		return syncFailed(err)
+	}
+	return o
 }
 
 func (t *target) mmapBeyond() *outcome {
@@ -421,16 +425,12 @@ func (t *target) zeroedReuse() *outcome {
 		if err != nil {
 			return t.allocFailed(n, err)
 		}
-		at, err := firstNonZero(b)
-		if err == nil && at < 0 {
-			err = fill(b, 3)
-		}
-		b.Close()
-		if err != nil {
-			return mapFailed(b, err)
-		}
-		if at >= 0 {
-			return t.dirty(uint64(at), "a buffer in memory that was used before")
+		o := func() *outcome {
+			defer b.Close() // also when the memory faults
+			return t.use(b, 3, "a buffer in memory that was used before")
+		}()
+		if o != nil {
+			return o
 		}
 	}
 	// Small buffers take another way through most allocators.
@@ -442,35 +442,46 @@ func (t *target) zeroedReuse() *outcome {
 
 func (t *target) smallReuse() *outcome {
 	const many = 16
-	count := int(min(many, t.share()/t.unit()))
 	for range 2 {
-		var held []Buffer
-		var o *outcome
-		for range count {
-			b, err := t.alloc(t.unit())
-			if err != nil {
-				break // the share was an estimate
-			}
-			held = append(held, b)
-			at, err := firstNonZero(b)
-			if err == nil && at < 0 {
-				err = fill(b, 4)
-			}
-			if err != nil {
-				o = mapFailed(b, err)
-			} else if at >= 0 {
-				o = t.dirty(uint64(at), "a small buffer in memory that was used before")
-			}
-			if o != nil {
-				break
-			}
+		if o := t.useSmall(int(min(many, t.share()/t.unit()))); o != nil {
+			return o
 		}
+	}
+	return nil
+}
+
+// useSmall takes several of the smallest buffers at once.
+func (t *target) useSmall(count int) *outcome {
+	var held []Buffer
+	defer func() {
 		for _, b := range held {
 			b.Close()
 		}
-		if o != nil {
+	}()
+	for range count {
+		b, err := t.alloc(t.unit())
+		if err != nil {
+			return nil // the share was an estimate
+		}
+		held = append(held, b)
+		if o := t.use(b, 4, "a small buffer in memory that was used before"); o != nil {
 			return o
 		}
+	}
+	return nil
+}
+
+// use looks whether a buffer is zero, and then writes to all of it.
+func (t *target) use(b Buffer, seed uint64, what string) *outcome {
+	at, err := firstNonZero(b)
+	if err == nil && at < 0 {
+		err = fill(b, seed)
+	}
+	switch {
+	case err != nil:
+		return mapFailed(b, err)
+	case at >= 0:
+		return t.dirty(uint64(at), what)
 	}
 	return nil
 }
@@ -575,20 +586,25 @@ func (t *target) fdPass() *outcome {
 		return t.allocFailed(t.unit(), err)
 	}
 	mapped := t.exp.Access != heapcfg.DeviceOnly
-	if mapped {
-		if err := fill(b, 5); err != nil {
-			b.Close()
-			return mapFailed(b, err)
+	how, want := "passed through a unix socket", b.Size()
+	var got Buffer
+	var unmapped *outcome
+	func() {
+		defer b.Close() // also when the memory faults
+		if mapped {
+			if err := fill(b, 5); err != nil {
+				unmapped = mapFailed(b, err)
+				return
+			}
 		}
+		if got, err = b.Pass(); errors.Is(err, errNoSockets) {
+			how = "kept by a second descriptor (this kernel has no unix sockets)"
+			got, err = b.Dup()
+		}
+	}()
+	if unmapped != nil {
+		return unmapped
 	}
-	how := "passed through a unix socket"
-	got, err := b.Pass()
-	if errors.Is(err, errNoSockets) {
-		how = "kept by a second descriptor (this kernel has no unix sockets)"
-		got, err = b.Dup()
-	}
-	want := b.Size()
-	b.Close()
 	if err != nil {
 		return fail("the buffer cannot be passed on: %v", err).
 			because("a second descriptor of the buffer", errText(err), "SCM_RIGHTS").
