@@ -177,7 +177,11 @@ func (t *target) access() *outcome {
 		return blocked("the user is in group %s since after this login", gid).because("access to "+n.Path(), found, n.Path()).
 			advise("log in again; until then: newgrp %s", gid)
 	case n.Perm()&0o040 == 0:
-		return blocked("only root may open it").because("access to "+n.Path(), found, n.Path()).
+		who := "root"
+		if n.Owner.UID != 0 {
+			who = fmt.Sprintf("its owner, user %d,", n.Owner.UID)
+		}
+		return blocked("only %s may open it", who).because("access to "+n.Path(), found, n.Path()).
 			advise("run as root, or give the heap to a group, with\n%s", t.deviceRule(orVideo(t.exp)))
 	}
 	return blocked("the caller is not in group %s", gid).because("access to "+n.Path(), found, n.Path()).

@@ -197,7 +197,7 @@ func (r *run) takeWhatIsThere() {
 		return
 	}
 	lock := *r.lock
-	lock.Heaps = slices.Clone(lock.Heaps)
+	lock.Heaps = append([]heapcfg.Expected(nil), lock.Heaps...)
 	for _, h := range heaps {
 		if expects(&lock, h.Name) {
 			continue

@@ -740,6 +740,12 @@ func TestUnprivileged(t *testing.T) {
 	if b := r.Summary.Blocked; b == nil || b.ID != "heap-access" {
 		t.Errorf("the first blocked check is %+v, want heap-access", b)
 	}
+	m := videoBoard()
+	m.Device("dev/dma_heap/video@54000000", 0o600, sysinfo.Owner{UID: 1000, GID: 44})
+	x := result(t, setup{fs: m, caller: &sysinfo.Caller{UID: 1001, Groups: []int{1001}}}.run(t), "heap-access", "video@54000000")
+	if !strings.Contains(x.Message, "only its owner, user 1000, may open it") {
+		t.Errorf("heap-access of a node that is ann's: %s", x.Message)
+	}
 	// ann is in the group, but logged in before she was.
 	r = setup{dev: newFakeKernel(videoSize, faults{openErr: dmaheap.ErrPermission}), caller: &sysinfo.Caller{UID: 1000, Groups: []int{1000}}}.run(t)
 	for _, x := range r.Results {

@@ -83,19 +83,19 @@ type Kernel struct {
 var answers atomic.Uint64
 
 // Answers counts allocations and mappings.
-func (Kernel) Answers() uint64 { return answers.Load() }
+func (*Kernel) Answers() uint64 { return answers.Load() }
 
 // Open opens a heap below /dev/dma_heap.
-func (Kernel) Open(name string) (Heap, error) {
+func (*Kernel) Open(name string) (Heap, error) {
 	h, err := dmaheap.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	return kernelHeap{h}, nil
+	return &kernelHeap{h}, nil
 }
 
 // OpenFiles counts /proc/self/fd, without the descriptor that reads it.
-func (Kernel) OpenFiles() (int, error) {
+func (*Kernel) OpenFiles() (int, error) {
 	d, err := os.Open("/proc/self/fd")
 	if err != nil {
 		return 0, err
@@ -106,15 +106,15 @@ func (Kernel) OpenFiles() (int, error) {
 }
 
 // FrameSize asks a video device.
-func (Kernel) FrameSize(path string) (uint64, error) { return dmaheap.V4L2FrameSize(path) }
+func (*Kernel) FrameSize(path string) (uint64, error) { return dmaheap.V4L2FrameSize(path) }
 
 // Reference makes a buffer through /dev/udmabuf.
-func (Kernel) Reference(size uint64) (Buffer, error) {
+func (*Kernel) Reference(size uint64) (Buffer, error) {
 	b, err := dmaheap.FromMemory(size)
 	if err != nil {
 		return nil, err
 	}
-	return kernelBuffer{b}, nil
+	return &kernelBuffer{b}, nil
 }
 
 // errHidden is returned by Physical where a kernel, or the caller's rights, do
@@ -124,7 +124,7 @@ var errHidden = errors.New("this kernel does not show where the pages of a buffe
 // Physical reads /proc/self/pagemap (Documentation/admin-guide/mm/pagemap.rst).
 // A mapping made by page-frame number, as the heaps make theirs since 6.6, has
 // no page structs and so no entries there.
-func (Kernel) Physical(m Mapping, page uint64) ([]uint64, error) {
+func (*Kernel) Physical(m Mapping, page uint64) ([]uint64, error) {
 	data := m.Bytes()
 	f, err := os.Open("/proc/self/pagemap")
 	if err != nil {
@@ -152,7 +152,7 @@ func (Kernel) Physical(m Mapping, page uint64) ([]uint64, error) {
 var errNoChild = errors.New("this program cannot start itself")
 
 // Child starts this program once more.
-func (k Kernel) Child(heap string, size, seed uint64) (Buffer, error) {
+func (k *Kernel) Child(heap string, size, seed uint64) (Buffer, error) {
 	if len(k.Hold) == 0 {
 		return nil, errNoChild
 	}
@@ -191,7 +191,7 @@ func (k Kernel) Child(heap string, size, seed uint64) (Buffer, error) {
 	case !sockets:
 		return nil, nil
 	}
-	return kernelBuffer{b}, nil
+	return &kernelBuffer{b}, nil
 }
 
 // Hold is what the child of Child does: "heap:size:seed" says which buffer to
@@ -219,7 +219,7 @@ func Hold(spec string) (err error) {
 		return err
 	}
 	defer b.Close()
-	if err := fill(kernelBuffer{b}, seed); err != nil {
+	if err := fill(&kernelBuffer{b}, seed); err != nil {
 		return err
 	}
 	socket := os.NewFile(3, "socket")
@@ -237,28 +237,28 @@ func Hold(spec string) (err error) {
 
 type kernelHeap struct{ *dmaheap.Heap }
 
-func (h kernelHeap) AllocFlags(size uint64, mode dmaheap.Access, heapFlags uint64) (Buffer, error) {
+func (h *kernelHeap) AllocFlags(size uint64, mode dmaheap.Access, heapFlags uint64) (Buffer, error) {
 	b, err := h.Heap.AllocFlags(size, mode, heapFlags)
 	answers.Add(1)
 	if err != nil {
 		return nil, err
 	}
-	return kernelBuffer{b}, nil
+	return &kernelBuffer{b}, nil
 }
 
-func (h kernelHeap) Adopt(fd uint32) (Buffer, error) {
+func (h *kernelHeap) Adopt(fd uint32) (Buffer, error) {
 	f := os.NewFile(uintptr(fd), "dmabuf")
 	b, err := dmaheap.Import(f)
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	return kernelBuffer{b}, nil
+	return &kernelBuffer{b}, nil
 }
 
 type kernelBuffer struct{ *dmaheap.Buffer }
 
-func (b kernelBuffer) MapRange(offset, length uint64, access dmaheap.Access) (Mapping, error) {
+func (b *kernelBuffer) MapRange(offset, length uint64, access dmaheap.Access) (Mapping, error) {
 	m, err := b.Buffer.MapRange(offset, length, access)
 	answers.Add(1)
 	if err != nil {
@@ -267,7 +267,7 @@ func (b kernelBuffer) MapRange(offset, length uint64, access dmaheap.Access) (Ma
 	return m, nil
 }
 
-func (b kernelBuffer) Pass() (Buffer, error) {
+func (b *kernelBuffer) Pass() (Buffer, error) {
 	from, to, err := socketPair()
 	if errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EAFNOSUPPORT) {
 		return nil, fmt.Errorf("%w: %w", errNoSockets, err)
@@ -284,10 +284,10 @@ func (b kernelBuffer) Pass() (Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return kernelBuffer{got}, nil
+	return &kernelBuffer{got}, nil
 }
 
-func (b kernelBuffer) Dup() (Buffer, error) {
+func (b *kernelBuffer) Dup() (Buffer, error) {
 	f, err := b.Buffer.Export()
 	if err != nil {
 		return nil, err
@@ -297,7 +297,7 @@ func (b kernelBuffer) Dup() (Buffer, error) {
 		f.Close()
 		return nil, err
 	}
-	return kernelBuffer{got}, nil
+	return &kernelBuffer{got}, nil
 }
 
 // errNoSockets is returned by Pass on a kernel without unix sockets, as small

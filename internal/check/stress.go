@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,9 +97,15 @@ func RunStress(ctx context.Context, board *sysinfo.Board, dev Device, heap strin
 // memory of a heap.
 func deviceOnly(board *sysinfo.Board, heap string) bool {
 	layout, err := board.Layout()
-	return err == nil && slices.ContainsFunc(layout.Expect(), func(e heapcfg.Expected) bool {
-		return e.Name == heap && e.Access == heapcfg.DeviceOnly
-	})
+	if err != nil {
+		return false
+	}
+	for _, e := range layout.Expect() {
+		if e.Name == heap && e.Access == heapcfg.DeviceOnly {
+			return true
+		}
+	}
+	return false
 }
 
 // stressLost compares what is used, and what is open, with the time before.

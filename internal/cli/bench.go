@@ -93,7 +93,7 @@ func (f *benchFlags) run(ctx context.Context, env *Env) error {
 	r := benchResult{Format: "heapctl-bench", Version: 1, Kernel: board.Release, Heaps: []check.Bench{}}
 	r.MemoryWrite, r.MemoryRead = check.MemorySpeed()
 	show := progress(env)
-	r.Heaps, err = check.RunBench(ctx, check.Kernel{}, heaps, board.PageSize, o, func(size uint64) {
+	r.Heaps, err = check.RunBench(ctx, &check.Kernel{}, heaps, board.PageSize, o, func(size uint64) {
 		show("measuring buffers of %s", heapcfg.FormatSize(size))
 	})
 	show("")
@@ -121,6 +121,19 @@ func (f *benchFlags) run(ctx context.Context, env *Env) error {
 // heapNames returns the heaps to use: those named, or all that may be opened.
 func heapNames(board *sysinfo.Board, named []string) ([]string, error) {
 	if len(named) > 0 {
+		nodes, err := board.Nodes()
+		if err != nil {
+			return nil, noHeaps(err)
+		}
+		var have []string
+		for _, n := range nodes {
+			have = append(have, n.Name)
+		}
+		for _, name := range named {
+			if !slices.Contains(have, name) {
+				return nil, noSuchHeap(name, have)
+			}
+		}
 		return named, nil
 	}
 	heaps, err := check.HeapsToUse(board)

@@ -95,6 +95,24 @@ func TestLoadUsage(t *testing.T) {
 	}
 }
 
+// A misspelt heap is wrong usage, and a kernel without heaps is no failure.
+func TestNamedHeaps(t *testing.T) {
+	m := sysinfotest.FS{}
+	m.Device("dev/dma_heap/video@54000000", 0o600, sysinfo.Owner{})
+	m.Link("dev/dma_heap/video", "video@54000000")
+	board := sysinfo.New(m, sysinfo.Options{PageSize: 4096})
+	if got, err := heapNames(board, []string{"video", "video@54000000"}); err != nil || len(got) != 2 {
+		t.Errorf("heapNames = %q, %v", got, err)
+	}
+	var exit *ExitError
+	if _, err := heapNames(board, []string{"video", "vidoe"}); !errors.As(err, &exit) || exit.Code != ExitUsage || !strings.Contains(err.Error(), "there are: video, video@54000000") {
+		t.Errorf("heapNames of a misspelt heap = %v, want exit 2 and the heaps", err)
+	}
+	if _, err := heapNames(sysinfo.New(sysinfotest.FS{}, sysinfo.Options{}), []string{"video"}); !errors.As(err, &exit) || exit.Code != ExitUnsupported {
+		t.Errorf("heapNames without heaps = %v, want exit 4", err)
+	}
+}
+
 // Ordinary memory is taken from what is free, never from what is not there.
 func TestPressure(t *testing.T) {
 	m := sysinfotest.FS{}

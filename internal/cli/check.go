@@ -142,7 +142,7 @@ func (f *checkFlags) run(ctx context.Context, env *Env, args []string) error {
 	if f.full && f.root == "/" {
 		fmt.Fprintln(env.Stderr, "heapctl: a full check takes all memory of every heap for a moment")
 	}
-	r, err := check.Run(ctx, board, check.Kernel{Hold: []string{"heapctl", "check", "--hold"}}, lock, check.Options{
+	r, err := check.Run(ctx, board, &check.Kernel{Hold: []string{"heapctl", "check", "--hold"}}, lock, check.Options{
 		Full: f.full, Heaps: f.heaps, Profiles: f.profile, Import: f.imports,
 		Slow: func(id, heap string) { show("%s: %s", heap, id) },
 	}, head, emit)

@@ -50,10 +50,15 @@ func (f *boardFlags) info(env *Env, name string) error {
 			return printInfo(env.Stdout, board, h)
 		}
 	}
+	return noSuchHeap(name, have)
+}
+
+// noSuchHeap is the error of a name that no heap has.
+func noSuchHeap(name string, have []string) error {
 	if len(have) == 0 {
 		return usagef("no heap %q; %s has none", name, sysinfo.HeapDir)
 	}
-	return usagef("no heap %q; there are: %s", name, strings.Join(have, ", "))
+	return usagef("no heap %q; there are: %s", name, report.Clean(strings.Join(have, ", ")))
 }
 
 func printInfo(w io.Writer, b *sysinfo.Board, h sysinfo.Heap) error {

@@ -130,7 +130,7 @@ func (f *stressFlags) run(ctx context.Context, env *Env) error {
 			break
 		}
 		show("stressing %s", name)
-		check.RunStress(ctx, board, check.Kernel{}, name, o, r, func(res report.Result) {
+		check.RunStress(ctx, board, &check.Kernel{}, name, o, r, func(res report.Result) {
 			show("")
 			if text != nil {
 				_ = text.Result(&res)

@@ -34,19 +34,19 @@ const (
 var errTooLarge = errors.New("larger than anything a kernel writes there")
 
 // DirFS returns the FS below a directory.
-func DirFS(dir string) FS { return dirFS(dir) }
+func DirFS(dir string) FS { return &dirFS{dir} }
 
-type dirFS string
+type dirFS struct{ dir string }
 
-func (d dirFS) path(op, name string) (string, error) {
+func (d *dirFS) path(op, name string) (string, error) {
 	if !fs.ValidPath(name) {
 		return "", &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
 	}
-	return filepath.Join(string(d), filepath.FromSlash(name)), nil
+	return filepath.Join(d.dir, filepath.FromSlash(name)), nil
 }
 
 // Open opens a file. It does not wait for the other end of a pipe.
-func (d dirFS) Open(name string) (fs.File, error) {
+func (d *dirFS) Open(name string) (fs.File, error) {
 	p, err := d.path("open", name)
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func (d dirFS) Open(name string) (fs.File, error) {
 }
 
 // Stat follows links.
-func (d dirFS) Stat(name string) (fs.FileInfo, error) {
+func (d *dirFS) Stat(name string) (fs.FileInfo, error) {
 	p, err := d.path("stat", name)
 	if err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func (d dirFS) Stat(name string) (fs.FileInfo, error) {
 }
 
 // Lstat does not follow a link.
-func (d dirFS) Lstat(name string) (fs.FileInfo, error) {
+func (d *dirFS) Lstat(name string) (fs.FileInfo, error) {
 	p, err := d.path("lstat", name)
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func (d dirFS) Lstat(name string) (fs.FileInfo, error) {
 }
 
 // ReadLink returns where a link points to.
-func (d dirFS) ReadLink(name string) (string, error) {
+func (d *dirFS) ReadLink(name string) (string, error) {
 	p, err := d.path("readlink", name)
 	if err != nil {
 		return "", err
