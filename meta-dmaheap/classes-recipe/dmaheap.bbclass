@@ -48,7 +48,6 @@ def dmaheap_config_path(d):
     return bb.utils.which(d.getVar('BBPATH'), config) or config
 
 DMAHEAP_CONFIG_PATH = "${@dmaheap_config_path(d)}"
-# Where it is does not matter, only what is in it and what it is called.
 DMAHEAP_CONFIG_PATH[vardepvalue] = "${DMAHEAP_NAME}"
 
 python () {

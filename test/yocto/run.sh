@@ -187,6 +187,27 @@ refusals() {
 		grep -q 'linux-yocto is Linux 6.7, and kernel-patches/ has no series for it' <<<"$out"
 }
 
+# The same files in another place must give the same signatures, or what one has
+# built is of no use to others.
+signatures() {
+	local at
+	for at in here elsewhere; do
+		mkdir -p "$logs/$at"
+		cp examples/qemu-virt/heaps.yaml "$logs/$at/heaps.yaml"
+		echo "no tree is read" >"$logs/$at/board.dtb"
+		cat >"$logs/$at.conf" <<-END
+			DMAHEAP_CONFIG = "$logs/$at/heaps.yaml"
+			DMAHEAP_BASE_DTB = "$logs/$at/board.dtb"
+			DMAHEAP_BASE_DTB_DEPENDS = ""
+		END
+		rm -f "$work/locked-sigs.inc"
+		in_build "$work" bitbake -R "$logs/$at.conf" -S lockedsigs dmaheap-board linux-yocto || return
+		mv "$work/locked-sigs.inc" "$logs/$at/" || return
+	done
+	grep -q 'dmaheap-board:do_compile:' "$logs/here/locked-sigs.inc" &&
+		diff "$logs/here/locked-sigs.inc" "$logs/elsewhere/locked-sigs.inc"
+}
+
 # do_testimage takes an image that is there; it does not wait for one.
 testimage() {
 	in_build "$work" bitbake core-image-dmaheap && in_build "$work" bitbake -c testimage core-image-dmaheap
@@ -252,6 +273,7 @@ step "dry-run" in_build "$build" bitbake -n core-image-dmaheap
 step "native heapctl" in_build "$work" bitbake heapctl-native
 step "board example" in_build "$work" bitbake -c deploy dmaheap-board
 step "board refusals" refusals
+step "board signatures" signatures
 for recipe in ${YOCTO_KERNELS:-linux-yocto}; do
 	step "kernel $recipe" kernel "$recipe"
 done
