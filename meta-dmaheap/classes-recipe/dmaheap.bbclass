@@ -50,6 +50,25 @@ def dmaheap_config_path(d):
 DMAHEAP_CONFIG_PATH = "${@dmaheap_config_path(d)}"
 DMAHEAP_CONFIG_PATH[vardepvalue] = "${DMAHEAP_NAME}"
 
+# A rule with a group that the image does not have leaves the heap to root, and oe-core
+# has no group render but with systemd. useradd wants them when the recipe is parsed,
+# where no reader of YAML is at hand.
+def dmaheap_groups(d):
+    import re
+    try:
+        path = bb.parse.resolve_file(d.getVar('DMAHEAP_CONFIG') or '', d)
+    except OSError:
+        return []
+    with open(path, errors='replace') as f:
+        lines = [re.sub(r'(^|\s)#.*', '', line) for line in f]
+    key = re.compile(r'''(?:^|[\s{,])["']?group["']?\s*:\s*["']?([A-Za-z_][\w.-]*)''')
+    return sorted({group for line in lines for group in key.findall(line)})
+
+inherit ${@'useradd' if dmaheap_groups(d) else ''}
+
+USERADD_PACKAGES = "${PN}"
+GROUPADD_PARAM:${PN} = "${@'; '.join('-r ' + group for group in dmaheap_groups(d))}"
+
 python () {
     # Up to walnascar the kernel's recipe makes the FIT image. bitbake would find a
     # circle of tasks and print all of them.

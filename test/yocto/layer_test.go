@@ -12,8 +12,11 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/dmaheap/dmaheap/heapcfg"
 )
 
 var (
@@ -201,7 +204,7 @@ func TestAppendsAreInert(t *testing.T) {
 var (
 	fileURI  = regexp.MustCompile(`file://([A-Za-z0-9_./-]+)`)
 	required = regexp.MustCompile(`(?m)^(?:require|include) ([A-Za-z0-9_./-]+)$`)
-	inherits = regexp.MustCompile(`(?m)^inherit (.+)$`)
+	inherits = regexp.MustCompile(`(?m)^inherit ([\w -]+)$`)
 )
 
 // TestNamedFilesExist follows file://, require and inherit to what they name.
@@ -482,6 +485,54 @@ func TestPython(t *testing.T) {
 	}
 	if n == 0 {
 		t.Error("found no Python in recipes; the reader no longer understands them")
+	}
+}
+
+// The class looks for the groups of a config without a reader of YAML. It must find
+// those that heapctl finds.
+func TestGroups(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		needed(t, "no python3 in PATH")
+	}
+	_, def, ok := strings.Cut(read(t, layer, "classes-recipe/dmaheap.bbclass"), "\ndef dmaheap_groups(d):\n")
+	def, _, ok2 := strings.Cut(def, "\n\n")
+	if !ok || !ok2 {
+		t.Fatal("the class has no dmaheap_groups")
+	}
+	configs, err := filepath.Glob(filepath.Join(repo, "examples", "*", "heaps.yaml"))
+	if err != nil || len(configs) == 0 {
+		t.Fatal("no examples")
+	}
+	written := filepath.Join(t.TempDir(), "heaps.yaml")
+	text := "version: 1\n# group: commented\nheaps:\n" +
+		"  - {name: a, kind: cma, size: 16MiB, group: in-braces}\n" +
+		"  - {\"group\": 'quoted.1', name: b, kind: cma, size: 16MiB} # group: behind\n" +
+		"  - name: c\n    kind: system\n    group:   _spaces # and a remark\n"
+	if err := os.WriteFile(written, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(configs, written) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, findings := heapcfg.Parse(file, data)
+		if config == nil {
+			t.Fatalf("%s: %v", file, findings)
+		}
+		var want []string
+		for _, h := range config.Heaps {
+			if h.Group != "" && !slices.Contains(want, h.Group) {
+				want = append(want, h.Group)
+			}
+		}
+		slices.Sort(want)
+		cmd := exec.Command(python, "-c", "import os, sys\nfrom unittest.mock import Mock\nbb = Mock()\nbb.parse.resolve_file.return_value = sys.argv[1]\ndef dmaheap_groups(d):\n"+def+"\nprint(*dmaheap_groups(Mock()))", file)
+		out, err := cmd.CombinedOutput()
+		if got := strings.Fields(string(out)); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: groups %q (%v), want %q", file, got, err, want)
+		}
 	}
 }
 

@@ -37,20 +37,20 @@ do_install() {
 	install -m 0644 ${S}/standin-inittab ${D}${sysconfdir}/inittab
 	echo 'root::0:0:root:/root:/bin/sh' >${D}${sysconfdir}/passwd
 	echo 'root::19000:0:99999:7:::' >${D}${sysconfdir}/shadow
-	printf '%s\n' root:x:0: video:x:44: render:x:105: >${D}${sysconfdir}/group
+	printf '%s\n' root:x:0: video:x:44: >${D}${sysconfdir}/group
 	echo ${MACHINE} >${D}${sysconfdir}/hostname
 	echo 'export PS1="root@${MACHINE}:~# "' >${D}${sysconfdir}/profile
 	echo /bin/sh >${D}${sysconfdir}/shells
 }
 do_install[cleandirs] += "${WORKDIR}/debs"
 
-PROVIDES += "bash-completion"
+PROVIDES += "base-files base-passwd bash-completion shadow shadow-sysroot"
 # testimage looks for a package called dropbear.
 PACKAGES = "dropbear ${PN}"
 FILES:dropbear = "${sbindir}/dropbear"
 FILES:${PN} = "/"
 RDEPENDS:${PN} = "dropbear"
-RPROVIDES:${PN} = "base-files base-passwd bash-completion busybox run-postinsts packagegroup-core-boot packagegroup-core-ssh-dropbear"
+RPROVIDES:${PN} = "base-files base-passwd bash-completion busybox run-postinsts packagegroup-core-boot packagegroup-core-ssh-dropbear shadow"
 INSANE_SKIP:${PN} = "already-stripped dev-so file-rdeps ldflags libdir usrmerge arch staticdev textrel dev-deps"
 EXCLUDE_FROM_SHLIBS = "1"
 SKIP_FILEDEPS = "1"
