@@ -252,19 +252,32 @@ func mountRoot(dev string, b boot) error {
 	if b.write {
 		flags = 0
 	}
-	last := errors.New("the kernel has no file system for devices")
+	var errs []error
 	for _, fstype := range types {
 		err := syscall.Mount(dev, newRoot, fstype, flags, b.flags)
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, syscall.EINVAL) || len(types) == 1 {
-			last = err
-		} else {
-			last = errors.New("no file system of this kernel is on it")
+		errs = append(errs, err)
+	}
+	return fmt.Errorf("mount %s: %w", dev, refusal(errs))
+}
+
+// refusal picks from what the file systems said to a device: one that is not its
+// own has EINVAL, so that any other error is of the one that knows it.
+func refusal(errs []error) error {
+	for _, err := range errs {
+		if !errors.Is(err, syscall.EINVAL) {
+			return err
 		}
 	}
-	return fmt.Errorf("mount %s: %w", dev, last)
+	switch len(errs) {
+	case 0:
+		return errors.New("the kernel has no file system for devices")
+	case 1:
+		return errs[0]
+	}
+	return errors.New("no file system of this kernel is on it")
 }
 
 // blockTypes picks the types from /proc/filesystems that need a device.

@@ -3,6 +3,7 @@
 package initramfs
 
 import (
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,6 +32,24 @@ func TestRootDevice(t *testing.T) {
 		dev, err := rootDevice(root)
 		if (err != nil) != wantErr || (dev != "") != (root == "/dev/null") {
 			t.Errorf("rootDevice(%s) = %q, %v", root, dev, err)
+		}
+	}
+}
+
+// The file system that is on the device has the last word, wherever it stands
+// in the list of the kernel.
+func TestRefusal(t *testing.T) {
+	for _, tt := range []struct {
+		errs []error
+		want string
+	}{
+		{nil, "the kernel has no file system for devices"},
+		{[]error{syscall.EINVAL}, syscall.EINVAL.Error()},
+		{[]error{syscall.EINVAL, syscall.EINVAL}, "no file system of this kernel is on it"},
+		{[]error{syscall.EINVAL, syscall.EUCLEAN, syscall.EINVAL}, syscall.EUCLEAN.Error()},
+	} {
+		if got := refusal(tt.errs).Error(); got != tt.want {
+			t.Errorf("refusal(%v) = %s, want %s", tt.errs, got, tt.want)
 		}
 	}
 }
