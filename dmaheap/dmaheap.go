@@ -53,8 +53,9 @@ func (h *Heap) AllocFlags(size uint64, mode Access, heapFlags uint64) (*Buffer, 
 	return h.alloc(size, mode, heapFlags)
 }
 
-// Ioctl sends one request with arg as its argument, unchecked, and copies what
-// the kernel wrote back into arg. It is there to test the interface itself;
+// Ioctl sends one request with arg as its argument, in which the kernel writes
+// its answer. A nil arg is a null pointer; any other is as long as the request
+// says, or the error wraps ErrInvalid. It is there to test the interface itself;
 // everything else has a method of its own.
 func (h *Heap) Ioctl(request uint32, arg []byte) error { return h.ioctl(request, arg) }
 

@@ -101,6 +101,10 @@ func (h *Heap) alloc(size uint64, mode Access, heapFlags uint64) (*Buffer, error
 }
 
 func (h *Heap) ioctl(request uint32, arg []byte) error {
+	// _IOC_SIZE: so much the kernel reads and writes, whoever owns it.
+	if size := request >> 16 & (1<<(iocDirShift-16) - 1); arg != nil && uint64(len(arg)) < uint64(size) {
+		return &Error{Op: OpProbe, Heap: h.name, Kind: ErrInvalid, Err: unix.EINVAL}
+	}
 	err := control(h.file, func(fd uintptr) error {
 		return ioctl(fd, request, unsafe.Pointer(unsafe.SliceData(arg)))
 	})

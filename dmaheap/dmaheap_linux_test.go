@@ -92,6 +92,25 @@ func TestAllocOnOtherDevice(t *testing.T) {
 	}
 }
 
+// The kernel would write behind the end of an argument that is too short.
+func TestIoctlLength(t *testing.T) {
+	h, err := OpenPath("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	for _, arg := range [][]byte{{}, make([]byte, 23)} {
+		if err := h.Ioctl(AllocRequest(24), arg); !errors.Is(err, ErrInvalid) {
+			t.Errorf("Ioctl of 24 bytes with %d = %v, want %v", len(arg), err, ErrInvalid)
+		}
+	}
+	for _, arg := range [][]byte{nil, make([]byte, 24), make([]byte, 40)} {
+		if err := h.Ioctl(AllocRequest(24), arg); !errors.Is(err, unix.ENOTTY) {
+			t.Errorf("Ioctl of 24 bytes with %d = %v, want ENOTTY of /dev/null", len(arg), err)
+		}
+	}
+}
+
 func TestHeapClosed(t *testing.T) {
 	h, err := OpenPath("/dev/null")
 	if err != nil {
