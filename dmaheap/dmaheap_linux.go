@@ -240,7 +240,11 @@ func (b *Buffer) sync(access Access, end uint64) error {
 }
 
 func (b *Buffer) probe(f Feature) error {
-	op := OpProbe + " " + f.String()
+	fail := func(err error) error {
+		e := b.fail(OpProbe, err)
+		e.Object = f.String()
+		return e
+	}
 	var err, has error
 	switch f {
 	case FeatureSetName:
@@ -255,20 +259,20 @@ func (b *Buffer) probe(f Feature) error {
 			return ioctl(fd, ioctlExportSyncFile(), unsafe.Pointer(&arg))
 		})
 	default:
-		return b.fail(op, unix.EINVAL)
+		return fail(unix.EINVAL)
 	}
 	switch {
 	case errors.Is(err, has):
 		return nil
 	case err == nil:
-		return b.fail(op, errors.New("the kernel takes a wrong request"))
+		return fail(errors.New("the kernel takes a wrong request"))
 	}
-	return b.fail(op, err)
+	return fail(err)
 }
 
 func (b *Buffer) importDRM(path string) error {
 	fail := func(kind, err error) error {
-		return &Error{Op: OpImport + " into " + path, Heap: b.heap, Size: b.size, Kind: kind, Err: err}
+		return &Error{Op: OpImport, Object: path, Heap: b.heap, Size: b.size, Kind: kind, Err: err}
 	}
 	dev, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, os.ErrPermission) {
@@ -299,7 +303,7 @@ func (b *Buffer) importDRM(path string) error {
 	return nil
 }
 
-func (b *Buffer) fail(op string, err error) error {
+func (b *Buffer) fail(op string, err error) *Error {
 	e := &Error{Op: op, Heap: b.heap, Err: err}
 	switch {
 	case errors.Is(err, ErrClosed):

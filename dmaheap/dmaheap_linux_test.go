@@ -127,9 +127,9 @@ func TestHeapClosed(t *testing.T) {
 	}
 }
 
-// A file that is no dma-buf says neither yes nor no to a feature, or that it has
-// no such request; it never says yes.
-func TestProbe(t *testing.T) {
+// A file that is no dma-buf has no feature, and a device that imports nothing
+// says so.
+func TestProbeAndImport(t *testing.T) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
@@ -139,6 +139,15 @@ func TestProbe(t *testing.T) {
 		if err := b.Probe(f); !errors.Is(err, ErrUnsupported) || !errors.Is(err, unix.ENOTTY) {
 			t.Errorf("Probe(%v) of /dev/null = %v, want %v and ENOTTY", f, err, ErrUnsupported)
 		}
+	}
+	var e *Error
+	if err := b.ImportDRM(os.DevNull); !errors.As(err, &e) || e.Op != OpImport || e.Object != os.DevNull || !errors.Is(err, ErrUnsupported) {
+		t.Errorf("ImportDRM(/dev/null) = %#v, want the operation and the device in it", err)
+	} else if want := "import into /dev/null: not supported (inappropriate ioctl for device)"; err.Error() != want {
+		t.Errorf("ImportDRM(/dev/null) = %q, want %q", err, want)
+	}
+	if err := b.ImportV4L2(os.DevNull); !errors.As(err, &e) || e.Op != OpImport || e.Object != os.DevNull || !errors.Is(err, ErrUnsupported) {
+		t.Errorf("ImportV4L2(/dev/null) = %#v, want the operation and the device in it", err)
 	}
 	if err := b.Probe(FeatureSyncFile + 1); !errors.Is(err, ErrInvalid) {
 		t.Errorf("Probe of no feature = %v, want %v", err, ErrInvalid)

@@ -53,11 +53,12 @@ const (
 // An Error says which operation on which heap failed, for how many bytes.
 // errors.Is finds both the sentinel and the errno in it.
 type Error struct {
-	Op   string
-	Heap string // empty for a buffer that was imported
-	Size uint64 // 0 where no size is involved
-	Kind error  // one of the sentinels, or nil
-	Err  error  // what the kernel said
+	Op     string // one of the names above
+	Object string // the device of an import, the feature of a probe, or ""
+	Heap   string // empty for a buffer that was imported
+	Size   uint64 // 0 where no size is involved
+	Kind   error  // one of the sentinels, or nil
+	Err    error  // what the kernel said
 }
 
 // Error returns "alloc 67108864 bytes of linux,cma: not enough memory in the
@@ -65,6 +66,13 @@ type Error struct {
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Op)
+	switch {
+	case e.Object == "":
+	case e.Op == OpImport:
+		b.WriteString(" into " + e.Object)
+	default:
+		b.WriteString(" " + e.Object)
+	}
 	if e.Size > 0 {
 		fmt.Fprintf(&b, " %d bytes", e.Size)
 	}

@@ -262,7 +262,7 @@ func (v *video) take(b *Buffer) error {
 }
 
 func videoError(path, heap string, size uint64, err error) error {
-	e := &Error{Op: OpImport + " into " + path, Heap: heap, Size: size, Err: err}
+	e := &Error{Op: OpImport, Object: path, Heap: heap, Size: size, Err: err}
 	switch {
 	case errors.Is(err, ErrPermission), errors.Is(err, ErrUnsupported), errors.Is(err, ErrInvalid):
 		e.Kind, e.Err = err, nil
