@@ -15,8 +15,8 @@ import (
 // An Import is a heaps.yaml made from the device tree of a board as it is.
 type Import struct {
 	YAML []byte
-	// Nodes are the paths of what became heaps. They must leave the board's
-	// tree before the config is compiled against it.
+	// Nodes are the paths of what became heaps and must leave the board's tree
+	// before the config is compiled against it. The config switches off the rest.
 	Nodes []string
 	Heaps int // how many heaps the config has
 	Left  int // how many nodes could not be translated
@@ -41,7 +41,8 @@ func ImportTree(name string, t *fdt.Tree, target Target) (*Import, []Finding) {
 		m.ion(path, n)
 		return nil
 	})
-	return &Import{YAML: m.yaml(), Nodes: m.nodes, Heaps: len(m.heaps), Left: len(m.left)}, findings
+	nodes, _ := m.superseded()
+	return &Import{YAML: m.yaml(), Nodes: nodes, Heaps: len(m.heaps), Left: len(m.left)}, findings
 }
 
 // importHeap is one heap to be written, with what a person should know.
@@ -566,19 +567,15 @@ func (m *importer) yaml() []byte {
 	default:
 		line("\n# What boot loader and firmware put into memory is not in the tree. State it:\n# keep-clear:\n#   - {what: kernel, base: 0x4020_0000, size: 32MiB}")
 	}
-	if len(m.nodes) > 0 {
+	nodes, off := m.superseded()
+	if len(nodes) > 0 {
 		line("\n# Take these nodes out of the board's tree; the overlay brings the heaps:")
-		var off []string
-		for _, n := range m.nodes {
+		for _, n := range nodes {
 			line("#   %s", comment(n))
-			// What has an address in its name would merge with the new node.
-			if name, ok := strings.CutPrefix(n, "/reserved-memory/"); ok && !strings.Contains(name, "@") {
-				off = append(off, strconv.Quote(name))
-			}
 		}
-		if len(off) > 0 {
-			line("# Or leave them there and have the overlay switch them off:\n# disable: [%s]", comment(strings.Join(off, ", ")))
-		}
+	}
+	if len(off) > 0 {
+		line("\n# The overlay brings these regions, and switches off those of the tree.\ndisable: [%s]", strings.Join(off, ", "))
 	}
 	if len(m.left) > 0 {
 		line("\n# Not translated:")
@@ -610,6 +607,21 @@ func (m *importer) yaml() []byte {
 		m.heap(line, h)
 	}
 	return []byte(b.String())
+}
+
+// superseded returns the nodes that the overlay's take the place of: the paths
+// of those that must leave the tree, since a name with an address would merge
+// with the new node, and the names, quoted, of those that can be switched off.
+func (m *importer) superseded() (nodes, off []string) {
+	for _, n := range m.nodes {
+		name, region := strings.CutPrefix(n, "/reserved-memory/")
+		if quoted := strconv.Quote(name); region && !strings.Contains(name, "@") && len(quoted) == len(name)+2 {
+			off = append(off, quoted)
+		} else {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes, off
 }
 
 // kernelGuess returns where the compiler takes the kernel to be, or nothing

@@ -192,8 +192,8 @@ func board(t *testing.T, name string) (r boardReport) {
 	return r
 }
 
-// importBack compiles an import against the board without the nodes that it
-// came from: the same regions must be there again.
+// importBack compiles an import against the board without the nodes that must
+// leave for it: the same regions must be there again.
 func importBack(t *testing.T, l *heapcfg.Layout, tree *fdt.Tree, imp *heapcfg.Import, cfg *heapcfg.Config) {
 	t.Helper()
 	bare := tree.Clone()

@@ -27,8 +27,8 @@ and chunk heaps, TI's carveouts, and the heap nodes of ION drivers (Qualcomm,
 HiSilicon, Allwinner, Rockchip, MediaTek, Samsung, Spreadtrum). What cannot be
 translated is listed in a comment, with the reason.
 
-Compiled against the board's tree without these nodes, the config gives the
-same regions.`,
+Compiled against the board's tree, without the nodes that it says must leave, the
+config gives the same regions.`,
 		Example: `  heapctl import board.dtb > heaps.yaml
   heapctl import /proc/device-tree -o heaps.yaml`,
 		Args: exactly("a device tree"),
