@@ -36,6 +36,12 @@ func TestLabgridExample(t *testing.T) {
 	if b.Machine.Arch != vmtest.ARM64.Arch {
 		t.Skip("the example is for arm64")
 	}
+	// There is no board here, but labgrid reads what is said of one.
+	const load = `import sys; from labgrid import Environment; Environment(sys.argv[1]).get_target("main")`
+	board := filepath.Join(b.Root, "examples", "labgrid", "board.yaml")
+	if said, err := exec.CommandContext(ctx, python, "-W", "error::UserWarning", "-c", load, board).CombinedOutput(); err != nil {
+		t.Errorf("board.yaml: %v\n%s", err, said)
+	}
 	archive := pack(ctx, t, b, b.Example.Lock, "--", "--full", "-o", "json")
 	for _, tt := range []struct {
 		name, dtb string
