@@ -253,7 +253,14 @@ func TestBootedBoard(t *testing.T) {
 			case tt.regions != "":
 				dtb = b.WithRegions(ctx, t, tt.regions)
 			}
-			hold(t, boot(ctx, t, b, dtb, tt.arguments, tt.lock, command(tt.label, nil)), tt.label, tt.want)
+			got := boot(ctx, t, b, dtb, tt.arguments, tt.lock, command(tt.label, nil))
+			hold(t, got, tt.label, tt.want)
+			// The area that took the place of the region has a heap of its own.
+			for _, x := range got[tt.label].Results {
+				if tt.arguments != "" && x.ID == "heap-unexpected" && !strings.Contains(x.Advice, tt.want.advice) {
+					t.Errorf("%s: %s\nadvice: %s\nwant %q", x.Heap, x.Message, x.Advice, tt.want.advice)
+				}
+			}
 		})
 	}
 }
