@@ -2,6 +2,8 @@
 
 package check
 
+import "strings"
+
 // A Def describes a check. Its id is a promise to scripts; the rest is for
 // people, and for docs/checks.md, which is generated from it.
 type Def struct {
@@ -153,6 +155,10 @@ func DefByID(id string) (Def, bool) {
 		if d.ID == id {
 			return d, true
 		}
+	}
+	if name, ok := strings.CutPrefix(id, "profile-"); ok {
+		p, ok := profileByName(name)
+		return p.def(), ok
 	}
 	return Def{}, false
 }

@@ -61,17 +61,12 @@ func (r *run) profiles() {
 	for _, name := range r.o.Profiles {
 		p, _ := profileByName(name) // others were refused before the run
 		start := time.Now()
-		r.put(Def{ID: "profile-" + p.Name, Title: p.About + " finds a heap it can use"}, "", r.profile(p), time.Since(start))
+		r.put(p.def(), "", r.profile(p), time.Since(start))
 	}
 }
 
 func (r *run) profile(p Profile) *outcome {
-	expected := "one of " + strings.Join(p.Heaps, ", ")
-	if len(p.Heaps) == 0 {
-		expected = p.Instead
-	} else if p.Instead != "" {
-		expected += ", or " + p.Instead
-	}
+	expected := p.wants()
 	var barred []string
 	var first string // the heap that access is to be given to
 	for _, name := range p.Heaps {
@@ -183,6 +178,25 @@ func ProfileNames() []string {
 		out = append(out, p.Name)
 	}
 	return out
+}
+
+// def describes the profile as a check.
+func (p *Profile) def() Def {
+	return Def{"profile-" + p.Name, p.About + " finds a heap it can use",
+		"With --profile " + p.Name + ": follows the search of the program, with the rights of the caller. It takes " + p.wants() + ".",
+		"The program does not start, or takes a heap that does not suit it."}
+}
+
+// wants are the heaps of the profile, and what serves without one.
+func (p *Profile) wants() string {
+	wants := "one of " + strings.Join(p.Heaps, ", ")
+	switch {
+	case len(p.Heaps) == 0:
+		return p.Instead
+	case p.Instead != "":
+		wants += ", or " + p.Instead
+	}
+	return wants
 }
 
 func profileByName(name string) (Profile, bool) {

@@ -125,6 +125,9 @@ func alike(id string) []string {
 	for _, d := range check.AllDefs() {
 		all = append(all, d.ID)
 	}
+	for _, p := range check.ProfileNames() {
+		all = append(all, "profile-"+p)
+	}
 	first, _, _ := strings.Cut(id, "-")
 	for _, name := range all {
 		switch {

@@ -58,11 +58,18 @@ func TestExplain(t *testing.T) {
 			t.Errorf("explain %s: exit %d\n%s", d.ID, code, stdout)
 		}
 	}
+	// The result of a profile can be asked about as any other.
+	for _, p := range check.Profiles() {
+		code, stdout, _ := heapctl(t, "explain", "profile-"+p.Name)
+		if code != ExitOK || !strings.Contains(stdout, p.About) || !strings.Contains(strings.Join(strings.Fields(stdout), " "), strings.Join(p.Heaps, ", ")) {
+			t.Errorf("explain profile-%s: exit %d\n%s", p.Name, code, stdout)
+		}
+	}
 	if code, stdout, _ := heapctl(t, "explain", "--checks"); code != ExitOK || strings.Count(stdout, "\n") != len(check.AllDefs()) {
 		t.Errorf("explain --checks: exit %d\n%s", code, stdout)
 	}
 	for id, want := range map[string]string{
-		"cma-alignmnet": ", cma-alignment, ", "present": "but heap-present\n", "nonsense": "list them\n", "": "list them\n",
+		"cma-alignmnet": ", cma-alignment, ", "present": "but heap-present\n", "profile-lib": "but profile-libcamera, profile-libiio\n", "nonsense": "list them\n", "": "list them\n",
 	} {
 		if code, _, stderr := heapctl(t, "explain", id); code != ExitUsage || !strings.Contains(stderr, want) {
 			t.Errorf("explain %q: exit %d, %q, want %q", id, code, stderr, want)
