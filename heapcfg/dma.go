@@ -162,7 +162,7 @@ func (l *Layout) zoneLimits() []Addr {
 		return []Addr{l.lowmemEnd()}
 	}
 	limits := []Addr{Addr(4 * GiB)}
-	if dma := uint64(l.DMALimit); l.Target.Arch == Arm64 && dma > 0 && dma < 4*GiB {
+	if dma := uint64(l.DMALimit); l.Target.Arch == Arm64 && !l.Target.Kernel.Before(v5_10) && dma > 0 && dma < 4*GiB {
 		if l.Target.Kernel.Before(v6_12) {
 			// Up to 6.11 the limit counted in address bits.
 			dma = 1 << bits.Len64(dma-1)

@@ -14,7 +14,7 @@ type Version struct{ Major, Minor int }
 // Kernel releases at which the behaviour that the rules speak of changed.
 var (
 	v5_6  = Version{5, 6}  // drivers/dma-buf/heaps/cma_heap.c
-	v5_10 = Version{5, 10} // 64 regions and not 32, drivers/of/of_reserved_mem.c of 5.4 and 5.10
+	v5_10 = Version{5, 10} // 64 regions and not 32, ZONE_DMA by the tree's buses, cma= over the tree's default area: sources of 5.4 and 5.10
 	v5_17 = Version{5, 17} // only children of /reserved-memory are regions, drivers/of/fdt.c
 	v5_18 = Version{5, 18} // CMA alignment is one pageblock, mm/cma.c
 	v6_12 = Version{6, 12} // pageblock follows THP as measured; OF regions counted dynamically

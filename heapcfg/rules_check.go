@@ -491,6 +491,9 @@ func (l *linter) longNames() {
 }
 
 func (l *linter) cmaCmdline() {
+	if l.Target.Kernel.Before(v5_10) {
+		return
+	}
 	arg := ""
 	for _, word := range strings.Fields(l.Bootargs) {
 		if strings.HasPrefix(word, "cma=") {

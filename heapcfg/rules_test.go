@@ -223,6 +223,7 @@ func TestRulesOnBoards(t *testing.T) {
 		{"out of reach", arm64, []*fdt.Node{node("a@50000000", "reg", reg(0x50000000, 0x1000), "phandle", fdt.U32s(1))},
 			func(t *fdt.Tree) { limitedBus(t).Set("memory-region", fdt.U32s(1)) }, []string{"/reserved-memory/a@50000000 user-reach"}},
 		{"across the limit of a bus", arm64, []*fdt.Node{pool("a@47000000", "reg", reg(0x47000000, 0x2000000))}, func(t *fdt.Tree) { limitedBus(t) }, []string{"/reserved-memory/a@47000000 cma-zone"}},
+		{"across the limit of a bus, on a kernel before 5.10", Target{Kernel: Version{5, 4}, PageSize: 4 * KiB, Arch: Arm64}, []*fdt.Node{pool("a@47000000", "reg", reg(0x47000000, 0x2000000))}, func(t *fdt.Tree) { limitedBus(t) }, nil},
 		{"across 4 GiB", arm64, []*fdt.Node{pool("a@f0000000", "reg", reg(0xf0000000, 0x20000000))}, func(t *fdt.Tree) { t.Root.Child("memory@40000000").Set("reg", reg(0x40000000, 0x200000000)) }, []string{"/reserved-memory/a@f0000000 cma-zone"}},
 		{"across lowmem", arm, []*fdt.Node{pool("a@6f000000", "reg", reg(0x6f000000, 0x2000000))}, func(t *fdt.Tree) { t.Root.Child("memory@40000000").Set("reg", reg(0x40000000, 0x40000000)) }, []string{"/reserved-memory/a@6f000000 cma-zone"}},
 		{"coherent on 32 bits", arm, []*fdt.Node{node("a@50000000", "compatible", CompatPool, "reg", reg(0x50000000, 0x100000))}, func(*fdt.Tree) {}, []string{"/reserved-memory/a@50000000 coherent-map-arm"}},
@@ -231,6 +232,10 @@ func TestRulesOnBoards(t *testing.T) {
 			func(t *fdt.Tree) {
 				t.Root.AddChild(&fdt.Node{Name: "chosen"}).Set("bootargs", fdt.StringList("quiet cma=32M"))
 			}, []string{"/reserved-memory/a@50000000 cma-cmdline"}},
+		{"cma= beside a default, on a kernel before 5.10", Target{Kernel: Version{5, 4}, PageSize: 4 * KiB, Arch: Arm64}, []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 0x400000), "linux,cma-default", nil)},
+			func(t *fdt.Tree) {
+				t.Root.AddChild(&fdt.Node{Name: "chosen"}).Set("bootargs", fdt.StringList("quiet cma=32M"))
+			}, nil},
 		{"RAM twice", arm64, nil, func(t *fdt.Tree) {
 			m := t.Root.AddChild(&fdt.Node{Name: "memory@50000000"})
 			m.Set("device_type", fdt.StringList("memory"))
