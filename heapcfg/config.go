@@ -62,7 +62,7 @@ var (
 	rootKeys      = []string{"version", "board", "target", "keep-clear", "disable", "heaps", "variants"}
 	boardKeys     = []string{"compatible", "ram"}
 	targetKeys    = []string{"kernel", "arch", "page-size", "patched", "kconfig"}
-	kconfigKeys   = []string{"HUGETLB_PAGE", "TRANSPARENT_HUGEPAGE", "CMA_AREAS", "EFI"}
+	kconfigKeys   = []string{"HUGETLB_PAGE", "TRANSPARENT_HUGEPAGE", "CMA_AREAS", "ARCH_FORCE_MAX_ORDER", "EFI"}
 	keepClearKeys = []string{"what", "name", "base", "size"}
 	heapKeys      = []string{"name", "kind", "size", "base", "place", "access", "chunk-size", "default", "mode", "owner", "group", "devices"}
 	placeKeys     = []string{"align", "within", "below", "after"}
@@ -259,6 +259,9 @@ func (r *reader) target(n *yaml.Node, cfg *Config) {
 			cfg.Target.EFI = k.kconfigBool("EFI")
 			if k.has("CMA_AREAS") {
 				cfg.Target.CMAAreas = k.int("CMA_AREAS", 1, 1024)
+			}
+			if k.has("ARCH_FORCE_MAX_ORDER") {
+				cfg.Target.ForceMaxOrder = k.int("ARCH_FORCE_MAX_ORDER", 7, 16)
 			}
 		}
 	}

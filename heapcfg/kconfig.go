@@ -57,8 +57,7 @@ func (k *KernelConfig) Apply(t *Target, statedKernel bool) {
 	if !statedKernel && !k.kernel.IsZero() {
 		t.Kernel = k.kernel
 	}
-	t.HugeTLB, t.THP, t.EFI = k.on("HUGETLB_PAGE"), k.on("TRANSPARENT_HUGEPAGE"), k.on("EFI")
-	t.CMAAreas, _ = strconv.Atoi(k.Value("CMA_AREAS"))
+	t.Configure(k.Value)
 	for size, names := range map[uint64][]string{
 		4 * KiB:  {"ARM64_4K_PAGES", "PAGE_SIZE_4KB"},
 		16 * KiB: {"ARM64_16K_PAGES", "PAGE_SIZE_16KB"},
@@ -74,6 +73,22 @@ func (k *KernelConfig) Apply(t *Target, statedKernel bool) {
 		if k.on(strings.ToUpper(string(a))) {
 			t.Arch = a
 		}
+	}
+}
+
+// Configure takes the options that the rules depend on from a configuration,
+// which gives "n" or nothing for what is not set.
+func (t *Target) Configure(value func(symbol string) string) {
+	number := func(symbol string) int {
+		n, _ := strconv.Atoi(value(symbol))
+		return n
+	}
+	t.HugeTLB, t.THP, t.EFI = value("HUGETLB_PAGE") == "y", value("TRANSPARENT_HUGEPAGE") == "y", value("EFI") == "y"
+	t.CMAAreas = number("CMA_AREAS")
+	t.ForceMaxOrder = max(number("ARCH_FORCE_MAX_ORDER"), number("FORCE_MAX_ZONEORDER"))
+	// Newer kernels, 6.18 among them, may have smaller pageblocks than that.
+	if n := number("PAGE_BLOCK_MAX_ORDER"); n > 0 {
+		t.ForceMaxOrder = n
 	}
 }
 

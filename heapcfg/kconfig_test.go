@@ -32,6 +32,21 @@ func TestKernelConfig(t *testing.T) {
 	if diff := cmp.Diff([]string{"error CONFIG_THING kconfig-missing", "error CONFIG_CMA_AREAS kconfig-missing", "warning CONFIG_DMABUF_HEAPS kconfig-missing"}, said); diff != "" {
 		t.Errorf("findings (-want +got):\n%s", diff)
 	}
+	for config, want := range map[string]uint64{
+		"# Linux/arm 5.15.1 Kernel Configuration\nCONFIG_ARM=y\nCONFIG_FORCE_MAX_ZONEORDER=14\n":                                    32 * MiB,
+		"# Linux/arm 6.1.1 Kernel Configuration\nCONFIG_ARM=y\nCONFIG_ARCH_FORCE_MAX_ORDER=12\n":                                    8 * MiB,
+		"# Linux/arm 6.6.1 Kernel Configuration\nCONFIG_ARM=y\nCONFIG_ARCH_FORCE_MAX_ORDER=11\n":                                    8 * MiB,
+		"# Linux/arm64 7.3.1 Kernel Configuration\nCONFIG_ARM64=y\nCONFIG_ARCH_FORCE_MAX_ORDER=10\nCONFIG_PAGE_BLOCK_MAX_ORDER=7\n": 512 * KiB,
+	} {
+		k, err := ParseKernelConfig([]byte(config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		target := DefaultTarget()
+		if k.Apply(&target, false); target.CMAAlign() != want {
+			t.Errorf("%q makes the CMA alignment %s, want %s", config, FormatSize(target.CMAAlign()), FormatSize(want))
+		}
+	}
 	for config, want := range map[string]int{"CONFIG_VMSPLIT_3G=y\n": 1, "CONFIG_VMSPLIT_3G=y\nCONFIG_HIGHMEM=y\n": 0, "CONFIG_VMSPLIT_2G=y\n": 0} {
 		k, _ := ParseKernelConfig([]byte(config))
 		if findings := k.Check(".config", "heaps.config", []Need{{"HIGHMEM", "y", "a"}}); len(findings) != want {

@@ -17,6 +17,7 @@ var (
 	v5_10 = Version{5, 10} // 64 regions and not 32, ZONE_DMA by the tree's buses, cma= over the tree's default area: sources of 5.4 and 5.10
 	v5_17 = Version{5, 17} // only children of /reserved-memory are regions, drivers/of/fdt.c
 	v5_18 = Version{5, 18} // CMA alignment is one pageblock, mm/cma.c
+	v6_4  = Version{6, 4}  // CONFIG_ARCH_FORCE_MAX_ORDER counts one less, include/linux/mmzone.h
 	v6_12 = Version{6, 12} // pageblock follows THP as measured; OF regions counted dynamically
 	v6_19 = Version{6, 19} // one heap per reusable region, drivers/dma-buf/heaps/cma_heap.c
 )
@@ -79,6 +80,9 @@ type Target struct {
 	// 4 KiB-page kernels; false is the safe assumption.
 	HugeTLB bool `json:"hugetlb_page,omitempty"`
 	THP     bool `json:"transparent_hugepage,omitempty"`
+	// ForceMaxOrder is CONFIG_ARCH_FORCE_MAX_ORDER, FORCE_MAX_ZONEORDER up
+	// to 6.0, or 0 for what the page size has everywhere but on 32-bit ARM.
+	ForceMaxOrder int `json:"arch_force_max_order,omitempty"`
 	// CMAAreas is CONFIG_CMA_AREAS, or 0 for the release's own default.
 	CMAAreas int `json:"cma_areas,omitempty"`
 	// EFI is CONFIG_EFI, with which arm64 keeps eight times as many pieces
@@ -114,17 +118,39 @@ func DefaultTarget() Target {
 // with or without huge pages; only kernels up to 5.10 without them would be
 // content with half and an eighth of that.
 func (t Target) CMAAlign() uint64 {
+	order, huge := 10, 9
 	switch t.PageSize {
 	case 16 * KiB:
-		return 32 * MiB
+		order, huge = 11, 11
 	case 64 * KiB:
-		return 512 * MiB
+		order, huge = 13, 13
 	}
-	small := !t.Kernel.Before(v5_18) && t.HugeTLB || !t.Kernel.Before(v6_12) && t.THP
-	if small {
-		return 2 * MiB
+	if t.ForceMaxOrder > 0 {
+		order = t.ForceMaxOrder
+		if t.Kernel.Before(v6_4) {
+			order--
+		}
 	}
-	return 4 * MiB
+	switch {
+	case t.Kernel.Before(v5_18) && t.HugeTLB:
+		order = max(order, huge)
+	case !t.Kernel.Before(v5_18) && t.HugeTLB, !t.Kernel.Before(v6_12) && t.THP:
+		order = min(order, huge)
+	}
+	return t.PageSize << order
+}
+
+// surestCMAAlign is the CMA alignment of most kernels that the target may turn
+// out to be: 32-bit ARM has the order in its defconfigs, where it makes 8 MiB in
+// multi_v7_defconfig and 32 MiB in imx_v6_v7_defconfig.
+func (t Target) surestCMAAlign() uint64 {
+	if t.Arch == Arm && t.ForceMaxOrder == 0 {
+		t.ForceMaxOrder = 13
+		if t.Kernel.Before(v6_4) {
+			t.ForceMaxOrder = 14
+		}
+	}
+	return t.CMAAlign()
 }
 
 // leastCMAAlign is the CMA alignment of the same kernel with huge pages: what

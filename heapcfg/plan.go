@@ -313,11 +313,14 @@ func (p *planner) device(d DeviceConfig) (User, bool) {
 
 // align returns the alignment that base, and for CMA size, need.
 func (p *planner) align(h *HeapConfig) uint64 {
-	t := p.cfg.Target
+	t := p.out.Target
 	a := t.PageSize
 	switch h.Kind {
 	case CMA:
 		a = t.CMAAlign()
+		if own := h.Size & -h.Size; own > a {
+			a = min(own, t.surestCMAAlign()) // a base that most kernels take costs nothing
+		}
 	case Chunk:
 		// Chunks aligned to their own size are what importers with
 		// big-page MMUs hope for.

@@ -64,6 +64,9 @@ func best(l *Layout, h *HeapConfig, bus []Range) (Range, bool) {
 	align := uint64(2 * MiB)
 	if h.Kind == CMA {
 		align = l.Target.CMAAlign()
+		for l.Target.Arch == Arm && align < 32*MiB && h.Size%(2*align) == 0 {
+			align *= 2 // what other kernels want
+		}
 	}
 	align = max(align, h.Align)
 	fits := func(r, window Range) bool {

@@ -575,6 +575,9 @@ func (l *linter) cmaAlign() {
 			level = Warning
 			why += " without huge pages"
 		}
+		if n := l.Target.ForceMaxOrder; n > 0 {
+			why += fmt.Sprintf(" and ARCH_FORCE_MAX_ORDER=%d", n)
+		}
 		if r.Range.Size%a != 0 {
 			up, _ := alignUp(r.Range.Size, a)
 			l.reportAs(level, r.Source.At("size"), "write "+FormatSize(up), "%s: size %s is no multiple of %s, the CMA alignment of %s", r.label(), FormatSize(r.Range.Size), FormatSize(a), why)
@@ -585,6 +588,14 @@ func (l *linter) cmaAlign() {
 				fix += ", or leave out base to have the heap placed"
 			}
 			l.reportAs(level, r.Source.At("base"), fix, "%s: base %v is no multiple of %s, the CMA alignment of %s", r.label(), r.Range.Base, FormatSize(a), why)
+		}
+		sure, fix := l.Target.surestCMAAlign(), "state target.kconfig.ARCH_FORCE_MAX_ORDER, or give the kernel's .config with --kconfig"
+		if at := uint64(r.Range.Base) | r.Range.Size; r.FromConfig && at%a == 0 && at%sure != 0 {
+			field := "size"
+			if r.Range.Size%sure == 0 {
+				field, fix = "base", fmt.Sprintf("write %v, or %s", Addr(alignDown(uint64(r.Range.Base), sure)), fix)
+			}
+			l.reportAs(Note, r.Source.At(field), fix, "%s: some 32-bit ARM kernels want multiples of more than %s, multi_v7_defconfig 8MiB and imx_v6_v7_defconfig 32MiB", r.label(), FormatSize(a))
 		}
 	})
 }

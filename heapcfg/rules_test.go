@@ -514,9 +514,38 @@ func TestKernelFacts(t *testing.T) {
 		{Target{Kernel: Version{6, 12}, PageSize: 4 * KiB, THP: true}, 2 * MiB},
 		{Target{Kernel: Version{6, 12}, PageSize: 16 * KiB, THP: true}, 32 * MiB},
 		{Target{Kernel: Version{7, 3}, PageSize: 64 * KiB}, 512 * MiB},
+		{Target{Kernel: Version{5, 10}, PageSize: 64 * KiB, ForceMaxOrder: 11, HugeTLB: true}, 512 * MiB},
+		// The kernels of imx_v6_v7_defconfig, by the way of counting that each has.
+		{Target{Kernel: Version{6, 1}, PageSize: 4 * KiB, Arch: Arm, ForceMaxOrder: 14}, 32 * MiB},
+		{Target{Kernel: Version{6, 6}, PageSize: 4 * KiB, Arch: Arm, ForceMaxOrder: 13}, 32 * MiB},
+		{Target{Kernel: Version{6, 6}, PageSize: 4 * KiB, Arch: Arm, ForceMaxOrder: 13, HugeTLB: true}, 2 * MiB},
+		{Target{Kernel: Version{6, 12}, PageSize: 4 * KiB, Arch: Arm, ForceMaxOrder: 8}, 1 * MiB},
 	} {
 		if got := tc.target.CMAAlign(); got != tc.align {
 			t.Errorf("%+v.CMAAlign() = %s, want %s", tc.target, FormatSize(got), FormatSize(tc.align))
+		}
+	}
+}
+
+// TestArmAlign has heaps for 32-bit ARM, whose kernels differ in what they take.
+func TestArmAlign(t *testing.T) {
+	for _, tc := range []struct {
+		target, heap, node string
+		want               []string
+	}{
+		{"arch: arm", "size: 64MiB", "a@5c000000", nil},
+		{"arch: arm", "size: 8MiB", "a@5f800000", []string{"4:30 cma-alignment"}},
+		{"arch: arm", "size: 64MiB, base: 0x5040_0000", "a@50400000", []string{"4:43 cma-alignment"}},
+		{"arch: arm, kconfig: {ARCH_FORCE_MAX_ORDER: 10}", "size: 8MiB", "a@5f800000", nil},
+		{"arch: arm, kconfig: {ARCH_FORCE_MAX_ORDER: 13}", "size: 64MiB", "a@5c000000", nil},
+		{"arch: arm, kconfig: {ARCH_FORCE_MAX_ORDER: 13}", "size: 8MiB", "a@5e000000", []string{"4:30 cma-alignment"}},
+		{"arch: arm, kconfig: {HUGETLB_PAGE: y}", "size: 2MiB", "a@5fe00000", nil},
+		{"arch: arm64", "size: 8MiB", "a@5f800000", nil},
+	} {
+		yaml := "version: 1\ntarget: {" + tc.target + "}\nheaps:\n- {name: a, kind: cma, " + tc.heap + "}\nkeep-clear: [{what: kernel, base: 0x4020_0000, size: 32MiB}]\n"
+		l, findings := planned(t, yaml, testTree())
+		if diff := cmp.Diff(tc.want, ids(findings, Note)); diff != "" || l.Regions[0].Node != tc.node {
+			t.Errorf("%s, %s: node %s, want %s; findings (-want +got):\n%s", tc.target, tc.heap, l.Regions[0].Node, tc.node, diff)
 		}
 	}
 }

@@ -284,12 +284,8 @@ func (b *Board) plainTarget() heapcfg.Target {
 func (b *Board) Target() heapcfg.Target {
 	t := b.plainTarget()
 	if c, err := b.Config(); err == nil {
-		t.HugeTLB = c.Value("HUGETLB_PAGE") == "y"
-		t.THP = c.Value("TRANSPARENT_HUGEPAGE") == "y"
+		t.Configure(c.Value)
 		t.Patched = t.Patched || c.Has("DMABUF_HEAPS_CARVEOUT")
-		if n, ok := c.Int("CMA_AREAS"); ok {
-			t.CMAAreas = n
-		}
 	}
 	return t
 }
