@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -266,6 +267,19 @@ func TestInterruptStuckKernel(t *testing.T) {
 	}
 	if r.Summary.Exit != report.ExitCannotTest || r.Summary.Failed != 0 {
 		t.Errorf("exit %d with %d failures, want 3 and none", r.Summary.Exit, r.Summary.Failed)
+	}
+}
+
+// A child that ends with an interrupt says nothing about the kernel.
+func TestInterruptedChild(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := setup{ctx: ctx, dev: newFakeKernel(videoSize, faults{child: func() error { cancel(); return io.EOF }})}.run(t)
+	if x := result(t, r, "zeroed-process", "video@54000000"); x.Status != report.Skip || r.Summary.Exit != report.ExitCannotTest {
+		t.Errorf("%s: %s, exit %d; want a skip and 3", x.Status, x.Message, r.Summary.Exit)
+	}
+	r = setup{dev: newFakeKernel(videoSize, faults{child: func() error { return io.EOF }})}.run(t)
+	if x := result(t, r, "zeroed-process", "video@54000000"); x.Status != report.Fail {
+		t.Errorf("a child that dies is %s: %s; want a failure", x.Status, x.Message)
 	}
 }
 

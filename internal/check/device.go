@@ -167,7 +167,7 @@ func (k *Kernel) Child(heap string, size, seed uint64) (Buffer, error) {
 		files = append(files, theirs)
 	}
 	argv := append(append([]string{}, k.Hold...), fmt.Sprintf("%s:%d:%d", heap, size, seed))
-	child, err := os.StartProcess("/proc/self/exe", argv, &os.ProcAttr{Files: files})
+	child, err := os.StartProcess("/proc/self/exe", argv, &os.ProcAttr{Files: files, Sys: apart()})
 	if sockets {
 		theirs.Close() // so that a child that died is the end of the stream
 	}

@@ -42,6 +42,7 @@ type faults struct {
 	hang         bool          // sync never returns
 	late         chan struct{} // the second allocation waits for it
 	mapTime      time.Duration // what one mapping of a large buffer takes
+	child        func() error  // how another process ends
 	hidden       bool          // the page frames are not to be seen
 	scattered    bool          // pages do not follow each other
 	importErr    map[string]error
@@ -104,6 +105,9 @@ func (k *fakeKernel) Physical(m Mapping, page uint64) ([]uint64, error) {
 }
 
 func (k *fakeKernel) Child(heap string, size, seed uint64) (Buffer, error) {
+	if k.f.child != nil {
+		return nil, k.f.child()
+	}
 	h, err := k.Open(heap)
 	if err != nil {
 		return nil, err

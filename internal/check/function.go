@@ -493,6 +493,9 @@ func (t *target) child(seed uint64, fn func(n uint64, b Buffer) *outcome) *outco
 	if errors.Is(err, errNoChild) {
 		return skip("%v", err)
 	}
+	if err != nil && t.ctx.Err() != nil {
+		return skip("interrupted")
+	}
 	if err != nil {
 		return fail("another process cannot allocate: %v", err).
 			because("a buffer of "+size(n), errText(err), "DMA_HEAP_IOCTL_ALLOC on "+t.node.Path()+" in a child").

@@ -16,3 +16,7 @@ func socketPair() (a, b *os.File, err error) {
 	}
 	return os.NewFile(uintptr(fds[0]), "socket"), os.NewFile(uintptr(fds[1]), "socket"), nil
 }
+
+// apart gives a child a process group of its own: Ctrl-C is for its parent, who
+// would take the death of the child for a fault of the kernel.
+func apart() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
