@@ -305,10 +305,24 @@ func (p *planner) device(d DeviceConfig) (User, bool) {
 		u.Disabled = true
 		p.report("device-disabled", d.Source.Place, "enable the device in the board's tree, or remove it here", "device %s is disabled in the base tree", u.Node)
 	}
-	if n.Has("memory-region") {
+	if p.losesRegion(u.Node, n) {
 		p.report("device-has-region", d.Source.Place, "list every heap the device needs here, since the overlay's list replaces the base's", "device %s already has a memory-region in the base tree, which the overlay replaces", u.Node)
 	}
 	return u, true
+}
+
+// losesRegion reports whether a device has a region of the base tree that the
+// config does not switch off.
+func (p *planner) losesRegion(path string, n *fdt.Node) bool {
+	v, _ := n.Prop("memory-region")
+	left := len(v) / 4
+	for i := range p.out.Regions {
+		r := &p.out.Regions[i]
+		if _, off := r.Source.Fields["disable"]; off && slices.ContainsFunc(r.Users, func(u User) bool { return u.Node == path }) {
+			left--
+		}
+	}
+	return left > 0
 }
 
 // align returns the alignment that base, and for CMA size, need.

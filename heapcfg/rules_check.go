@@ -524,13 +524,22 @@ func (l *linter) heapCount() {
 
 // disabledUsed reports devices whose region will not be there.
 func (l *linter) disabledUsed() {
+	// The overlay replaces what a device of the config's heaps had.
+	moved := map[string]bool{}
+	for i := range l.Regions {
+		if r := &l.Regions[i]; r.FromConfig {
+			for _, u := range r.users() {
+				moved[u.Node] = true
+			}
+		}
+	}
 	for i := range l.Regions {
 		r := &l.Regions[i]
 		if r.Active() {
 			continue
 		}
 		for _, u := range r.Users {
-			if u.Disabled {
+			if u.Disabled || moved[u.Node] {
 				continue
 			}
 			// Some boot loaders switch on what the tree leaves off.

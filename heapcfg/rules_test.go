@@ -308,6 +308,18 @@ func TestDisableUsed(t *testing.T) {
 	if diff := cmp.Diff([]string{"5:11 user-disabled-region"}, ids(findings, Warning)); diff != "" {
 		t.Errorf("findings (-want +got):\n%s", diff)
 	}
+	// The device gets a heap in its place, and loses nothing that stays on.
+	config := strings.Replace(head, "heaps:", "disable: [a@50000000]\nheaps:", 1) + "- {name: b, kind: carveout, size: 4MiB, devices: [\"&codec\"]}\n"
+	if _, findings = planned(t, config, tree); len(ids(findings, Warning)) > 0 {
+		t.Errorf("findings: %v", findings)
+	}
+	// Of two regions one stays on.
+	tree.Root.Child("reserved-memory").AddChild(node("c@51000000", "reg", reg(0x51000000, 0x400000), "phandle", fdt.U32s(2)))
+	codec(tree).Set("memory-region", fdt.U32s(1, 2))
+	_, findings = planned(t, config, tree)
+	if diff := cmp.Diff([]string{"7:51 device-has-region"}, ids(findings, Warning)); diff != "" {
+		t.Errorf("findings (-want +got):\n%s", diff)
+	}
 }
 
 // TestNestedRegions reads a tree whose regions have regions in them, which are
