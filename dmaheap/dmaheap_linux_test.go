@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -70,8 +71,9 @@ func TestOpenErrors(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"", ".", "..", "../null", "a/b"} {
-		if _, err := Open(name); !errors.Is(err, ErrNoHeap) {
-			t.Errorf("Open(%q) = %v, want %v", name, err, ErrNoHeap)
+		// The kernel is not asked about what is no name.
+		if _, err := Open(name); !errors.Is(err, ErrNoHeap) || !errors.Is(err, unix.EINVAL) {
+			t.Errorf("Open(%q) = %v, want %v and EINVAL", name, err, ErrNoHeap)
 		}
 	}
 }
@@ -156,6 +158,76 @@ func TestProbeAndImport(t *testing.T) {
 	if err := b.Probe(FeatureSetName); !errors.Is(err, ErrClosed) {
 		t.Errorf("Probe after Close = %v, want %v", err, ErrClosed)
 	}
+}
+
+// Mapping is the same for every file, so that one of memory stands in for a
+// dma-buf.
+func TestMap(t *testing.T) {
+	page := uint64(os.Getpagesize())
+	open := func(flags int) *Buffer {
+		f, err := os.OpenFile(filepath.Join(t.TempDir(), "memory"), flags|os.O_CREATE, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Ftruncate(int(f.Fd()), int64(2*page)); err != nil && flags != os.O_RDONLY {
+			t.Fatal(err)
+		}
+		return &Buffer{file: f, size: 2 * page}
+	}
+	b := open(os.O_RDWR)
+	m, err := b.Map(ReadWrite)
+	if err != nil || uint64(len(m.Bytes())) != 2*page {
+		t.Fatalf("Map = %v, %v", m, err)
+	}
+	m.Bytes()[page] = 7
+	second, err := b.MapRange(page, page, Read)
+	if err != nil || second.Bytes()[0] != 7 {
+		t.Fatalf("a mapping of the second page does not show what was written to it: %v", err)
+	}
+	if !faults(func() { second.Bytes()[0] = 8 }) {
+		t.Error("memory that was mapped for reading can be written")
+	}
+	for _, tt := range []struct {
+		offset, length uint64
+		access         Access
+	}{{0, 0, Read}, {1, page, Read}, {1 << 63, page, Read}, {0, 1 << 63, Read}, {0, page, 1 << 7}, {0, page, ReadWrite | 1<<7}} {
+		if _, err := b.MapRange(tt.offset, tt.length, tt.access); !errors.Is(err, ErrInvalid) {
+			t.Errorf("MapRange(%#x, %#x, %v) = %v, want %v", tt.offset, tt.length, tt.access, err, ErrInvalid)
+		}
+	}
+	// The memory stays as long as a mapping does.
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	if m.Bytes()[page] != 7 {
+		t.Error("the memory went with the descriptor")
+	}
+	if _, err := b.Map(Read); !errors.Is(err, ErrClosed) {
+		t.Errorf("Map after Close = %v, want %v", err, ErrClosed)
+	}
+	for _, m := range []*Mapping{m, second} {
+		if err := m.Close(); err != nil || m.Bytes() != nil {
+			t.Errorf("Close = %v, then %d bytes", err, len(m.Bytes()))
+		}
+		if err := m.Close(); !errors.Is(err, ErrClosed) {
+			t.Errorf("second Close = %v, want %v", err, ErrClosed)
+		}
+	}
+	for flags, access := range map[int]Access{os.O_WRONLY: Write, os.O_RDONLY: ReadWrite} {
+		b := open(flags)
+		if _, err := b.Map(access); !errors.Is(err, ErrPermission) {
+			t.Errorf("Map(%v) of a file opened with %v = %v, want %v", access, flags, err, ErrPermission)
+		}
+		b.Close()
+	}
+}
+
+// faults reports whether fn touches memory that it may not.
+func faults(fn func()) (did bool) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() { did = recover() != nil }()
+	fn()
+	return false
 }
 
 func TestImportRefusesOtherFiles(t *testing.T) {
