@@ -61,6 +61,17 @@ func TestStress(t *testing.T) {
 	}
 }
 
+// The count is one of buffers: to find no room is none.
+func TestStressCount(t *testing.T) {
+	for _, workers := range []int{1, 4} {
+		r := stressFake(t, faults{}, StressOptions{Workers: workers, Count: 300, Seed: 3, Most: videoSize / 8, Largest: videoSize / 16})
+		x := result(t, r, "stress-verify", "video@54000000")
+		if !strings.HasPrefix(x.Message, "300 buffers, ") || !strings.Contains(x.Message, " 0 times full") {
+			t.Errorf("%d workers: %s, want 300 buffers", workers, x.Message)
+		}
+	}
+}
+
 // A kernel that never answers ends the run.
 func TestStressStuck(t *testing.T) {
 	r := stressFake(t, faults{hang: true}, StressOptions{Workers: 2, Count: 10, Seed: 1, Most: videoSize, Largest: 4096, Patience: 100 * time.Millisecond})

@@ -207,11 +207,10 @@ func (w *stressWorker) run(ctx context.Context) (err error) {
 				return err
 			}
 		default:
-			if w.o.Count > 0 && w.left.Add(-1) < 0 {
-				return w.verifyAll()
-			}
-			if err := w.take(); err != nil {
+			if more, err := w.take(); err != nil {
 				return err
+			} else if !more {
+				return w.verifyAll()
 			}
 		}
 	}
@@ -219,27 +218,28 @@ func (w *stressWorker) run(ctx context.Context) (err error) {
 }
 
 // take allocates a buffer, looks whether it is zero and fills it. When there is
-// no room it gives one back instead.
-func (w *stressWorker) take() error {
+// no room it gives one back instead. It reports whether there is more to do.
+func (w *stressWorker) take() (more bool, err error) {
 	// Sizes are spread over orders of magnitude, as those of real users.
 	size := w.page << w.rng.below(bitsBetween(w.page, w.o.Largest))
 	size += w.page * uint64(w.rng.below(3))
 	size = min(size, w.o.Largest)
 	if w.stats.held.Add(int64(size)) > int64(w.o.Most) {
 		w.stats.held.Add(-int64(size))
-		return w.drop()
+		return true, w.drop()
+	}
+	if w.o.Count > 0 && w.left.Add(-1) < 0 {
+		w.stats.held.Add(-int64(size))
+		return false, nil
 	}
 	b, err := w.h.AllocFlags(size, dmaheap.ReadWrite, 0)
 	if err != nil {
 		w.stats.held.Add(-int64(size))
 		if errors.Is(err, dmaheap.ErrNoMemory) {
 			w.stats.full.Add(1)
-			if len(w.held) == 0 {
-				time.Sleep(time.Millisecond)
-			}
-			return w.drop()
+			return true, w.drop()
 		}
-		return err
+		return false, err
 	}
 	w.stats.held.Add(int64(b.Size()) - int64(size))
 	for peak := w.stats.peak.Load(); ; peak = w.stats.peak.Load() {
@@ -254,13 +254,13 @@ func (w *stressWorker) take() error {
 	w.held = append(w.held, held)
 	at, err := firstNonZero(b)
 	if err == nil && at >= 0 {
-		return &errStress{fmt.Sprintf("a new buffer holds old bytes, at offset %#x", at), "zeroes", "other bytes", "mmap of the dma-buf",
+		return false, &errStress{fmt.Sprintf("a new buffer holds old bytes, at offset %#x", at), "zeroes", "other bytes", "mmap of the dma-buf",
 			"the heap's driver must clear memory before it hands it out", false}
 	}
 	if err == nil {
 		err = fill(b, held.seed)
 	}
-	return err
+	return true, err
 }
 
 func (w *stressWorker) verifyOne() error {
@@ -297,9 +297,10 @@ func (w *stressWorker) check(b heldBuffer) error {
 	return nil
 }
 
-// drop gives one buffer back to make room.
+// drop gives one buffer back to make room, or lets the others do so.
 func (w *stressWorker) drop() error {
 	if len(w.held) == 0 {
+		time.Sleep(time.Millisecond)
 		return nil
 	}
 	i := w.rng.below(len(w.held))
