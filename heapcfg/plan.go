@@ -332,9 +332,6 @@ func (p *planner) align(h *HeapConfig) uint64 {
 	switch h.Kind {
 	case CMA:
 		a = t.CMAAlign()
-		if own := h.Size & -h.Size; own > a {
-			a = min(own, t.surestCMAAlign()) // a base that most kernels take costs nothing
-		}
 	case Chunk:
 		// Chunks aligned to their own size are what importers with
 		// big-page MMUs hope for.
@@ -398,6 +395,10 @@ func (p *planner) names() []string {
 func (p *planner) placeOne(h *HeapConfig, r *Region, first int) {
 	l := &p.out
 	align, size := p.align(h), r.Range.Size
+	aligns := []uint64{align}
+	if sure := min(size&-size, l.Target.surestCMAAlign()); h.Kind == CMA && sure > align {
+		aligns = []uint64{sure, align} // a base that most kernels take, where there is one
+	}
 	floor, after := Addr(0), ""
 	if h.After != "" {
 		for i, o := range p.heaps {
@@ -419,29 +420,32 @@ func (p *planner) placeOne(h *HeapConfig, r *Region, first int) {
 	}
 	best, found := Range{}, false
 	var largest uint64
+search:
 	for _, w := range windows {
-		for _, g := range gaps {
-			g, ok := intersect(g, w)
-			if !ok {
-				continue
-			}
-			if after != "" {
-				if g, ok = intersect(g, Range{floor, -uint64(floor)}); floor == 0 || !ok {
+		for _, align = range aligns {
+			for _, g := range gaps {
+				g, ok := intersect(g, w)
+				if !ok {
 					continue
 				}
+				if after != "" {
+					if g, ok = intersect(g, Range{floor, -uint64(floor)}); floor == 0 || !ok {
+						continue
+					}
+				}
+				fit := topDown
+				if after != "" {
+					fit = bottomUp
+				}
+				largest = max(largest, usable(g, align))
+				cand, ok := fit(g, size, align)
+				if ok && (!found || after == "" && cand.Base > best.Base || after != "" && cand.Base < best.Base) {
+					best, found = cand, true
+				}
 			}
-			fit := topDown
-			if after != "" {
-				fit = bottomUp
+			if found {
+				break search
 			}
-			largest = max(largest, usable(g, align))
-			cand, ok := fit(g, size, align)
-			if ok && (!found || after == "" && cand.Base > best.Base || after != "" && cand.Base < best.Base) {
-				best, found = cand, true
-			}
-		}
-		if found {
-			break
 		}
 	}
 	if !found {

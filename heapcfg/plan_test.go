@@ -64,11 +64,12 @@ func best(l *Layout, h *HeapConfig, bus []Range) (Range, bool) {
 	align := uint64(2 * MiB)
 	if h.Kind == CMA {
 		align = l.Target.CMAAlign()
-		for l.Target.Arch == Arm && align < 32*MiB && h.Size%(2*align) == 0 {
-			align *= 2 // what other kernels want
-		}
 	}
 	align = max(align, h.Align)
+	sure := align // what other kernels want, where there is such a place
+	for h.Kind == CMA && l.Target.Arch == Arm && sure < 32*MiB && h.Size%(2*sure) == 0 {
+		sure *= 2
+	}
 	fits := func(r, window Range) bool {
 		if _, ok := l.Bank(r); !ok || !window.Contains(r) || h.Below > 0 && r.Last() >= h.Below {
 			return false
@@ -104,19 +105,21 @@ func best(l *Layout, h *HeapConfig, bus []Range) (Range, bool) {
 	}
 	for _, half := range []Range{{0, 4 * GiB}, {Addr(4 * GiB), 4 * GiB}} {
 		for _, window := range within {
-			found := Range{}
-			for at := uint64(after); at < 8*GiB; at += 2 * MiB {
-				r := Range{Addr(at), h.Size}
-				clipped, _ := intersect(window, half)
-				if h.Below > 0 {
-					clipped = window // one limit takes the place of the other
-				}
-				if at%align == 0 && fits(r, clipped) && (found.Size == 0 || !upward) {
-					found = r
-				}
+			clipped, _ := intersect(window, half)
+			if h.Below > 0 {
+				clipped = window // one limit takes the place of the other
 			}
-			if found.Size > 0 {
-				return found, true
+			for _, align := range []uint64{sure, align} {
+				found := Range{}
+				for at := uint64(after); at < 8*GiB; at += 2 * MiB {
+					r := Range{Addr(at), h.Size}
+					if at%align == 0 && fits(r, clipped) && (found.Size == 0 || !upward) {
+						found = r
+					}
+				}
+				if found.Size > 0 {
+					return found, true
+				}
 			}
 		}
 	}
