@@ -21,7 +21,10 @@ func FuzzTree(f *testing.F) {
 		if tree.Check() != nil {
 			return
 		}
-		l, findings := FromTree("b", tree, DefaultTarget())
+		target := DefaultTarget()
+		target.Kernel = []Version{v6_12, {5, 4}, v5_10, {7, 3}}[which>>2%4]
+		target.Arch = []Arch{"", Arm, Arm64, Riscv}[which>>4%4]
+		l, findings := FromTree("b", tree, target)
 		if (l == nil) != HasErrors(findings) {
 			t.Fatalf("layout %v and findings %v", l != nil, findings)
 		}
@@ -32,7 +35,7 @@ func FuzzTree(f *testing.F) {
 		if changes := Diff(l, l); len(changes) > 0 {
 			t.Errorf("a layout differs from itself: %v", changes)
 		}
-		imp, _ := ImportTree("b", tree, DefaultTarget())
+		imp, _ := ImportTree("b", tree, target)
 		cfg, findings := Parse("heaps.yaml", imp.YAML)
 		for _, f := range findings {
 			// A region of a foreign tree may be larger than a heap can be.
