@@ -191,7 +191,8 @@ kernel_version() {
 # --- which source -----------------------------------------------------------
 
 if [ -n "${KERNEL_SRC:-}" ]; then
-	KERNEL_SRC=$(realpath -e "$KERNEL_SRC" 2>/dev/null) || fail 2 "KERNEL_SRC: no such directory"
+	[ -d "$KERNEL_SRC" ] || fail 2 "KERNEL_SRC=$KERNEL_SRC: no such directory"
+	KERNEL_SRC=$(realpath "$KERNEL_SRC")
 	if [ ! -r "$KERNEL_SRC/Kbuild" ] || [ ! -r "$KERNEL_SRC/Makefile" ]; then
 		fail 2 "KERNEL_SRC=$KERNEL_SRC is no kernel tree (no Kbuild or Makefile)"
 	fi
