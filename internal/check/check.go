@@ -338,20 +338,23 @@ func (t *target) runAll(why string) {
 		if !t.applies(c) {
 			continue
 		}
+		var o *outcome
+		start := time.Now()
 		if why == "" && c.needs != needNode && !opened {
 			opened = true
-			why, blockedBy = t.open()
+			if o = t.open(); o != nil {
+				why, blockedBy = o.message, o.blocked
+			}
 		}
-		start := time.Now()
-		var o *outcome
 		switch {
+		case o != nil: // the heap did not open, and this check tells why
 		case why != "":
 			o = skip("%s", why)
 			o.blocked = blockedBy
 		case c.needs == needWhole && !t.o.Full:
 			o = skip("takes the whole heap; run with --full")
 		default:
-			o = t.guarded(c)
+			o = t.guarded(c.ID, c.fn)
 			switch {
 			case t.gone.Load():
 				why = "the kernel is stuck in " + c.ID
@@ -361,7 +364,7 @@ func (t *target) runAll(why string) {
 		}
 		t.put(c.Def, label(t.exp), o, time.Since(start))
 	}
-	if t.heap != nil && !t.gone.Load() {
+	if !t.gone.Load() && t.heap != nil {
 		t.heap.Close()
 	}
 }
@@ -391,25 +394,33 @@ func (t *target) applies(c check) bool {
 	return c.needs != needMap || !deviceOnly
 }
 
-// open opens the heap for the function checks. It returns the reason they
-// cannot run.
-func (t *target) open() (why string, blocked bool) {
+// open opens the heap for the function checks. It returns why they cannot run,
+// or nil.
+func (t *target) open() *outcome {
 	if !t.board.Live {
-		return "the board is a copy, not this machine", false
+		return skip("the board is a copy, not this machine")
 	}
 	var err error
 	if t.files, err = t.dev.OpenFiles(); err != nil {
 		t.files = -1
 	}
-	if t.heap, err = t.dev.Open(t.exp.Name); err != nil {
-		return fmt.Sprintf("cannot open the heap: %v", err), errors.Is(err, dmaheap.ErrPermission)
-	}
-	return "", false
+	return t.guarded("heap-open", func(t *target) *outcome {
+		h, err := t.dev.Open(t.exp.Name)
+		switch {
+		case err == nil:
+			t.heap = h
+			return nil
+		case errors.Is(err, dmaheap.ErrPermission):
+			return blocked("cannot open the heap: %v", err)
+		}
+		return fail("cannot open the heap: %v", err).because("an open heap", errText(err), t.node.Path()).
+			advise("the node is there, and its driver does not answer as a heap: see dmesg")
+	})
 }
 
 // guarded runs one check, turns a memory fault into a failure, and gives up on
 // a kernel that does not answer.
-func (t *target) guarded(c check) *outcome {
+func (t *target) guarded(id string, fn func(*target) *outcome) *outcome {
 	var o *outcome
 	done := make(chan struct{})
 	go func() {
@@ -418,10 +429,10 @@ func (t *target) guarded(c check) *outcome {
 			o = fail("%s", faulted).because(wholeMapping, found, "mmap of the buffer").
 				advise("the heap's driver does not back its mapping, or the region has no RAM behind it: see dmesg")
 		})()
-		o = c.fn(t)
+		o = fn(t)
 	}()
 	if t.o.Slow != nil {
-		show := time.AfterFunc(slow, func() { t.o.Slow(c.ID, label(t.exp)) })
+		show := time.AfterFunc(slow, func() { t.o.Slow(id, label(t.exp)) })
 		defer show.Stop()
 	}
 	if await(done, t.ctx.Done(), t.dev, t.o.Patience) {

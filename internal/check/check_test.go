@@ -185,6 +185,7 @@ func TestFaultyKernel(t *testing.T) {
 		{"no memory", faults{noMemory: true}, "alloc-page"},
 		{"largest block too small", faults{small: videoSize / 2}, "alloc-largest"},
 		{"fault", faults{fault: true}, "zeroed"},
+		{"no heap behind the node", faults{openErr: dmaheap.ErrNotHeap}, "alloc-page"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -224,6 +225,10 @@ func TestStuckKernel(t *testing.T) {
 	}
 	if r.Summary.Failed != 1 {
 		t.Errorf("%d failures, want the one and skips after it:\n%s", r.Summary.Failed, dump(r))
+	}
+	r = setup{dev: newFakeKernel(videoSize, faults{openHangs: true}), o: Options{Patience: 100 * time.Millisecond}}.run(t)
+	if f := r.Summary.First; f == nil || f.ID != "alloc-page" || !strings.Contains(f.Message, "did not answer") || r.Summary.Failed != 1 {
+		t.Errorf("a node that does not open gives %+v and %d failures, want alloc-page alone: did not answer", f, r.Summary.Failed)
 	}
 }
 

@@ -38,7 +38,8 @@ type faults struct {
 	openErr      error  // open fails
 	small        uint64 // the largest block, 0: all
 	noSockets    bool
-	fault        bool          // touching mapped memory faults
+	fault        bool // touching mapped memory faults
+	openHangs    bool
 	hang         bool          // sync never returns
 	late         chan struct{} // the second allocation waits for it
 	mapTime      time.Duration // what one mapping of a large buffer takes
@@ -74,6 +75,9 @@ func newFakeKernel(size uint64, f faults) *fakeKernel {
 }
 
 func (k *fakeKernel) Open(name string) (Heap, error) {
+	if k.f.openHangs {
+		select {}
+	}
 	if k.f.openErr != nil {
 		return nil, &dmaheap.Error{Op: dmaheap.OpOpen, Heap: name, Kind: k.f.openErr, Err: syscall.EACCES}
 	}
