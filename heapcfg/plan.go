@@ -40,6 +40,10 @@ func (c *Config) Plan(base *Layout, tree *fdt.Tree) (*Layout, []Finding) {
 	for i := range c.Heaps {
 		h := &c.Heaps[i]
 		if h.Kind == System {
+			if l.System != nil {
+				p.report("name-clash", h.Source.At("name"), "keep one of them", "heap system stands here a second time")
+				continue
+			}
 			l.System = &Heap{Short: "system", Access: Cached, Mode: h.Mode, Owner: h.Owner, Group: h.Group}
 			continue
 		}
