@@ -628,7 +628,7 @@ func (l *linter) pageAlign() {
 // names reports heaps that would share a device node, a node of the tree or a
 // symlink with another.
 func (l *linter) names() {
-	kernelOwn := map[string]string{"system": "the kernel's system heap", DefaultCMAName: "the kernel's name for the default CMA area", "reserved": "the kernel's name for a CMA area that no device tree describes"}
+	kernelOwn := map[string]string{"system": "the kernel's system heap", "system-contig": "the contiguous system heap of kernel-patches", "system_cc_shared": "the kernel's heap of shared pages", DefaultCMAName: "the kernel's name for the default CMA area", "reserved": "the kernel's name for a CMA area that no device tree describes"}
 	seen := map[string]*Region{}
 	for i := range l.Regions {
 		r := &l.Regions[i]

@@ -40,6 +40,7 @@ var violations = []struct {
 	{"carveout misaligned", head + "- {name: v, kind: carveout, size: 4097, base: 0x5000_0800}\n", nil, []string{"6:35 page-alignment", "6:47 page-alignment"}},
 	{"two names", head + "- {name: v, kind: cma, size: 4MiB}\n- {name: v, kind: carveout, size: 4MiB}\n", nil, []string{"7:10 name-clash"}},
 	{"two system heaps", head + "- {name: system, kind: system}\n- {name: system, kind: system, mode: \"0660\"}\n", nil, []string{"7:10 name-clash"}},
+	{"name of the patches", head + "- {name: system-contig, kind: cma, size: 4MiB}\n", nil, []string{"6:10 name-clash"}},
 	{"kernel's name", head + "- {name: system, kind: cma, size: 4MiB}\n", nil, []string{"6:10 name-clash"}},
 	{"node of the base", head + "- {name: v, kind: carveout, size: 4MiB, base: 0x5000_0000}\n", []*fdt.Node{node("v@50000000", "compatible", CompatCarveout, "reg", reg(0x50000000, 0x400000))},
 		[]string{"6:10 name-clash"}},
