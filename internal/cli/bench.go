@@ -112,10 +112,24 @@ func (f *benchFlags) run(ctx context.Context, env *Env) error {
 	default:
 		err = benchText(env.Stdout, r)
 	}
-	if err == nil && ctx.Err() != nil {
+	switch {
+	case err != nil:
+		return err
+	case ctx.Err() != nil:
 		return &ExitError{ExitCannotTest, errors.New("interrupted; what is shown was measured before")}
 	}
-	return err
+	return measured(r.Heaps)
+}
+
+// measured is the error of heaps that gave no buffer at all: what shows nothing is
+// no success.
+func measured(heaps []check.Bench) error {
+	for _, h := range heaps {
+		if len(h.Timings) > 0 {
+			return nil
+		}
+	}
+	return &ExitError{ExitCannotTest, errors.New("nothing was measured: the heaps have no buffer to give")}
 }
 
 // heapNames returns the heaps to use: those named, or all that may be opened.

@@ -42,6 +42,17 @@ func TestBenchText(t *testing.T) {
 	}
 }
 
+func TestBenchMeasured(t *testing.T) {
+	r := benchSample()
+	if err := measured(r.Heaps); err != nil {
+		t.Errorf("measured = %v, want nil", err)
+	}
+	var exit *ExitError
+	if err := measured(r.Heaps[1:]); !errors.As(err, &exit) || exit.Code != ExitCannotTest {
+		t.Errorf("measured of a full heap = %v, want exit 3", err)
+	}
+}
+
 func TestBenchSVG(t *testing.T) {
 	for _, r := range []benchResult{benchSample(), {}} {
 		var buf bytes.Buffer
