@@ -64,7 +64,8 @@ type run struct {
 	ctx    context.Context
 	board  *sysinfo.Board
 	dev    Device
-	lock   *heapcfg.Lock
+	meant  *heapcfg.Lock // as it was given
+	lock   *heapcfg.Lock // with the heaps that are tested beside
 	o      Options
 	emit   func(report.Result)
 	rep    *report.Report
@@ -158,7 +159,7 @@ func Run(ctx context.Context, board *sysinfo.Board, dev Device, lock *heapcfg.Lo
 	if o.Patience == 0 {
 		o.Patience = defaultPatience
 	}
-	r := &run{ctx: ctx, board: board, dev: dev, lock: lock, o: o, emit: emit, rep: &report.Report{}}
+	r := &run{ctx: ctx, board: board, dev: dev, meant: lock, lock: lock, o: o, emit: emit, rep: &report.Report{}}
 	start := time.Now()
 	nodes, nodesErr := board.Nodes()
 	r.nodes = nodes
@@ -167,6 +168,9 @@ func Run(ctx context.Context, board *sysinfo.Board, dev Device, lock *heapcfg.Lo
 	}
 	if err := r.known(); err != nil {
 		return nil, err
+	}
+	if lock.Config != "" {
+		r.takeWhatIsThere()
 	}
 	head(r.rep)
 	r.layout, _ = board.Layout() // what needs it, says why it is missing
@@ -189,8 +193,9 @@ func Run(ctx context.Context, board *sysinfo.Board, dev Device, lock *heapcfg.Lo
 	return r.rep, nil
 }
 
-// takeWhatIsThere adds the heaps that nobody promised to those of the device
-// tree: without a lock they are tested as well, for what every heap must do.
+// takeWhatIsThere adds heaps that nobody promised: all of them to those of the
+// device tree where there is no lock, and those that --heap names. They are
+// tested for what every heap must do.
 func (r *run) takeWhatIsThere() {
 	heaps, err := r.board.Heaps()
 	if err != nil {
@@ -199,7 +204,7 @@ func (r *run) takeWhatIsThere() {
 	lock := *r.lock
 	lock.Heaps = append([]heapcfg.Expected(nil), lock.Heaps...)
 	for _, h := range heaps {
-		if expects(&lock, h.Name) {
+		if expects(&lock, h.Name) || lock.Config != "" && !slices.Contains(r.o.Heaps, h.Name) {
 			continue
 		}
 		lock.Heaps = append(lock.Heaps, heapcfg.Expected{Name: h.Name, Kind: h.Kind, Access: heapcfg.Cached, SharedWith: h.SharesWith})
@@ -208,11 +213,19 @@ func (r *run) takeWhatIsThere() {
 }
 
 // known refuses --heap with a name that means nothing here: a run that tests
-// nothing because of a typing error must not look like a good one.
+// nothing because of a typing error must not look like a good one. For a symlink
+// that the lock does not know it takes the heap behind it.
 func (r *run) known() error {
-	for _, want := range r.o.Heaps {
-		if !expects(r.lock, want) && r.entry(want) == nil {
+	r.o.Heaps = slices.Clone(r.o.Heaps)
+	for i, want := range r.o.Heaps {
+		if expects(r.lock, want) {
+			continue
+		}
+		if r.entry(want) == nil {
 			return fmt.Errorf("%w: %q is neither expected nor there; expected: %s", ErrNoSuchHeap, want, names(r.lock.Heaps))
+		}
+		if n, ok := r.resolve(want); ok {
+			r.o.Heaps[i] = n.Name
 		}
 	}
 	for _, want := range r.o.Profiles {

@@ -963,6 +963,45 @@ func TestImportV4L2(t *testing.T) {
 	}
 }
 
+// A heap that is named is tested, whoever asked for it and by whatever name.
+func TestNamedHeap(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		heap       string
+		noLock     bool
+		tested     string
+		unexpected bool
+	}{
+		{"by its name", "video@54000000", false, "video@54000000", false},
+		{"by its short name", "video", false, "video@54000000", false},
+		{"by a link, without a lock", "video", true, "video@54000000", false},
+		{"that nobody asked for", "extra", false, "extra", true},
+		{"that nobody asked for, by a link", "more", false, "extra", true},
+		{"that nobody asked for, without a lock", "extra", true, "extra", false},
+	} {
+		m, lock := videoBoard(), videoLock()
+		m.Device("dev/dma_heap/extra", 0o600, sysinfo.Owner{})
+		m.Link("dev/dma_heap/more", "extra")
+		if tt.noLock {
+			lock = liveLock(t, m)
+		}
+		r := setup{fs: m, lock: lock, o: Options{Heaps: []string{tt.heap}}}.run(t)
+		if x := result(t, r, "write-read", tt.tested); x.Status != report.Pass {
+			t.Errorf("%s: write-read is %s: %s", tt.name, x.Status, x.Message)
+		}
+		told := false
+		for _, x := range r.Results {
+			if x.Heap != "" && x.Heap != tt.tested {
+				t.Errorf("%s: %s of %s was asked for by nobody", tt.name, x.ID, x.Heap)
+			}
+			told = told || x.ID == "heap-unexpected"
+		}
+		if told != tt.unexpected {
+			t.Errorf("%s: heap-unexpected was told: %v", tt.name, told)
+		}
+	}
+}
+
 func TestUnknownHeapOption(t *testing.T) {
 	lock := videoLock()
 	lock.Heaps = append(lock.Heaps, heapcfg.Expected{Name: "system", Kind: heapcfg.System}) // it has no short name

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -306,22 +307,27 @@ func ownHeap(name string) bool {
 
 // unexpected names the heaps and links that the lock does not know.
 func (r *run) unexpected() {
-	if len(r.o.Heaps) > 0 || r.ctx.Err() != nil {
+	if r.ctx.Err() != nil {
 		return
 	}
 	any := false
 	for _, n := range r.nodes {
 		start := time.Now()
-		if expects(r.lock, n.Name) || r.lock.Config == "" && n.Link != "" && !n.Broken {
+		if len(r.o.Heaps) > 0 && !slices.Contains(r.o.Heaps, n.Name) {
+			continue
+		}
+		expected := expects(r.meant, n.Name)
+		if r.meant.Config == "" {
+			expected = expects(r.lock, n.Name) || n.Link != "" && !n.Broken
+		}
+		if expected {
 			continue
 		}
 		any = true
 		r.put(defUnexpected, n.Name, r.strange(n), time.Since(start))
 	}
-	if !any && r.lock.Config == "" {
-		return // the live tree is no list of what was meant
-	}
-	if !any {
+	// The live tree is no list of what was meant, and a few heaps are not all.
+	if !any && r.meant.Config != "" && len(r.o.Heaps) == 0 {
 		r.put(defUnexpected, "", pass("every heap that is there was meant"), 0)
 	}
 }
