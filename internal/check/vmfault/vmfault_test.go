@@ -255,11 +255,12 @@ func TestBootedBoard(t *testing.T) {
 			}
 			got := boot(ctx, t, b, dtb, tt.arguments, tt.lock, command(tt.label, nil))
 			hold(t, got, tt.label, tt.want)
-			// The area that took the place of the region has a heap of its own.
-			for _, x := range got[tt.label].Results {
-				if tt.arguments != "" && x.ID == "heap-unexpected" && !strings.Contains(x.Advice, tt.want.advice) {
-					t.Errorf("%s: %s\nadvice: %s\nwant %q", x.Heap, x.Message, x.Advice, tt.want.advice)
-				}
+			if tt.label != "cma-parameter" || !b.Line.Before(heapcfg.Version{Major: 6, Minor: 17}) {
+				return // from then on the lock expects the heap of either area
+			}
+			i := slices.IndexFunc(got[tt.label].Results, func(x report.Result) bool { return x.ID == "heap-unexpected" && x.Heap == "reserved" })
+			if i < 0 || !strings.Contains(got[tt.label].Results[i].Advice, tt.want.advice) {
+				t.Errorf("the area that took the place of the region is not told with %q:\n%v", tt.want.advice, got[tt.label])
 			}
 		})
 	}
