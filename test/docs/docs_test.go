@@ -12,11 +12,13 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"unicode"
 
+	"github.com/dmaheap/dmaheap/heapcfg"
 	"github.com/dmaheap/dmaheap/internal/cli"
 )
 
@@ -778,6 +780,64 @@ func TestPatchesAreDocumented(t *testing.T) {
 		if !strings.Contains(doc, title) {
 			t.Errorf("docs/kernel.md does not speak of %q (%s)", title, f)
 		}
+	}
+}
+
+// The table in kernel-patches/README.md has each patch on the kernels whose series
+// have it.
+func TestKernelsOfPatches(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(top, "kernel-patches", "*", "series"))
+	if err != nil || len(files) < 5 {
+		t.Fatalf("%d series (%v)", len(files), err)
+	}
+	release := func(s string) heapcfg.Version {
+		v, err := heapcfg.ParseVersion(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	subject := regexp.MustCompile(`(?m)^Subject: \[PATCH[^]]*\] (.*(?:\n .*)*)`)
+	has := map[string][]string{}
+	var lines []string
+	for _, f := range files {
+		line := filepath.Base(filepath.Dir(f))
+		lines = append(lines, line)
+		patches, err := filepath.Glob(filepath.Join(filepath.Dir(f), "*.patch"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range patches {
+			title := strings.Join(strings.Fields(string(subject.FindSubmatch([]byte(read(t, p[len(top)+1:])))[1])), " ")
+			has[title] = append(has[title], line)
+		}
+	}
+	// named returns the lines that a cell such as "from 5.10, but 6.1" means.
+	named := func(cell string) []string {
+		cell, but, _ := strings.Cut(strings.Replace(cell, "all but", "all, but", 1), ", but ")
+		var list []string
+		for _, line := range lines {
+			from, isFrom := strings.CutPrefix(cell, "from ")
+			before, isBefore := strings.CutPrefix(cell, "before ")
+			word := func(in string) bool {
+				return regexp.MustCompile(`(^|[ ,])` + regexp.QuoteMeta(line) + `($|[ ,])`).MatchString(in)
+			}
+			in := cell == "all" || isFrom && !release(line).Before(release(from)) || isBefore && release(line).Before(release(before)) || !isFrom && !isBefore && word(cell)
+			if in && !word(but) {
+				list = append(list, line)
+			}
+		}
+		return list
+	}
+	rows := 0
+	for _, m := range regexp.MustCompile(`(?m)^\| ((?:dma-buf|mm/cma|dt-bindings): [^|]*?) \| ([^|]*?) \|`).FindAllStringSubmatch(read(t, "kernel-patches/README.md"), -1) {
+		rows++
+		if want := has[m[1]]; !slices.Equal(named(m[2]), want) {
+			t.Errorf("kernel-patches/README.md has %q on %q, which is %v; the series of %v have it", m[1], m[2], named(m[2]), want)
+		}
+	}
+	if rows != len(has) {
+		t.Errorf("kernel-patches/README.md has %d patches, the series %d", rows, len(has))
 	}
 }
 
