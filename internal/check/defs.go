@@ -67,7 +67,7 @@ var heapDefs = []check{
 		"Reads how much is used and the largest free block, and finds the processes and devices that hold buffers through /proc/PID/fd, /proc/PID/maps and debugfs.",
 		"Large buffers cannot be had although the heap is large enough. A quick run only warns, since a camera may be running."}, needNode, (*target).free},
 	{Def{"alloc-page", "the smallest allocation is one page",
-		"Allocates one byte and looks at the size of the buffer.",
+		"Opens the heap, allocates one byte and looks at the size of the buffer.",
 		"Nothing can be allocated, and the rest is skipped; or sizes are rounded in an unusual way, which breaks programs that compute offsets."}, needOpen, (*target).allocPage},
 	{Def{"alloc-sizes", "allocation from one page up to the share of this run",
 		"Allocates and frees sizes that double, none a multiple of the page.",
