@@ -272,7 +272,11 @@ func (l *linter) outside() {
 		if _, ok := l.Bank(swapped); ok && !r.FromConfig && !swapped.Wraps() {
 			fix = fmt.Sprintf("the two cells of a number are swapped, the high one comes first: write reg for %v", swapped)
 		}
-		l.report(r.Source.At("base"), fix, "%s %s", r.spot(), word)
+		level := Error
+		if r.NoMap && r.Kind != CMA {
+			level, fix = Warning, "nothing, if it is on-chip memory or the like; "+fix
+		}
+		l.reportAs(level, r.Source.At("base"), fix, "%s %s", r.spot(), word)
 	})
 }
 

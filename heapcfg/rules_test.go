@@ -31,6 +31,7 @@ var violations = []struct {
 	{"over initrd", head + "- {name: v, kind: carveout, size: 4MiB, base: 0x4900_0000}\n", nil, []string{"6:47 over-initrd"}},
 	{"over firmware", strings.Replace(head, "heaps:", "- {what: firmware, name: optee, base: 0x5000_0000, size: 2MiB}\nheaps:", 1) + "- {name: v, kind: cma, size: 4MiB, base: 0x5000_0000}\n", nil, []string{"7:42 over-boot"}},
 	{"outside", head + "- {name: v, kind: cma, size: 64MiB, base: 0x8000_0000}\n", nil, []string{"6:43 outside-ram"}},
+	{"outside, unmapped", head + "- {name: v, kind: carveout, size: 64MiB, base: 0x8000_0000, access: write-combine}\n", nil, []string{"6:48 outside-ram"}},
 	{"past the end", head + "- {name: v, kind: carveout, size: 32MiB, base: 0x5f00_0000}\n", nil, []string{"6:48 outside-ram"}},
 	{"wraps", head + "- {name: v, kind: carveout, size: 2MiB, base: 0xffff_ffff_fff0_0000}\n", nil, []string{"6:47 outside-ram"}},
 	{"overlap", head + "- {name: a, kind: cma, size: 64MiB, base: 0x5000_0000}\n- {name: b, kind: carveout, size: 4MiB, base: 0x53ff_f000}\n", nil, []string{"7:47 region-overlap"}},
