@@ -184,6 +184,15 @@ func (t Target) MaxCMAAreas() int {
 	}
 }
 
+// DefaultFirst reports whether the kernel reserves a default CMA area of its own,
+// of CONFIG_CMA_SIZE_MBYTES, before it looks at that of the device tree. Since 6.12
+// regions are set up after paging_init, and these two architectures call
+// dma_contiguous_reserve before it (arch/arm/mm/init.c; arch/riscv/mm/init.c of
+// 6.12 and 6.18, no more of 7.3).
+func (t Target) DefaultFirst() bool {
+	return !t.Kernel.Before(v6_12) && (t.Arch == Arm || t.Arch == Riscv && t.Kernel.Before(v6_19))
+}
+
 // HasCMAHeap reports whether mainline has a CMA heap, with a symbol of its own.
 // Where it has not, the one of the patches makes the heap of the default area
 // as well.

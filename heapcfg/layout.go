@@ -419,6 +419,14 @@ func (l *Layout) defaultCMA() int {
 	return def
 }
 
+// DefaultCMA returns the region that becomes the default CMA area, or nil.
+func (l *Layout) DefaultCMA() *Region {
+	if i := l.defaultCMA(); i >= 0 {
+		return &l.Regions[i]
+	}
+	return nil
+}
+
 // Sorted returns the indexes of the placed, active regions in address order.
 func (l *Layout) Sorted() []int {
 	var idx []int

@@ -744,12 +744,17 @@ func (l *linter) carveoutWithoutHeap() {
 
 func (l *linter) cmaAreas() {
 	limit, n := l.Target.MaxCMAAreas(), 0
+	own := l.DefaultCMA() == nil || l.Target.DefaultFirst()
 	l.each(func(_ int, r *Region) {
 		if r.Kind != CMA {
 			return
 		}
-		if n++; n == limit+1 {
+		switch n++; {
+		case n == limit+1:
 			l.report(r.Source.Place, "", "%s is CMA area number %d; kernel %v has room for %d", r.label(), n, l.Target.Kernel, limit)
+		case n == limit && own:
+			l.reportAs(Warning, r.Source.Place, "raise CONFIG_CMA_AREAS and state it under target.kconfig, or build with CONFIG_CMA_SIZE_MBYTES=0",
+				"%s takes the last of %d CMA areas, and kernel %v wants one for a default area of its own", r.label(), limit, l.Target.Kernel)
 		}
 	})
 }

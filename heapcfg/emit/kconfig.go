@@ -59,35 +59,17 @@ func Kconfig(stem string, l *heapcfg.Layout) []byte {
 	for _, s := range Symbols(l) {
 		fmt.Fprintf(&b, "\n# %s\nCONFIG_%s=%s\n", s.Why, s.Name, s.Value)
 	}
-	if name, ok := defaultTwice(l); ok {
+	// No Need: builds stop where one is missing, and this costs no heap. The
+	// option has no part in the area of the device tree, on any kernel.
+	if r := l.DefaultCMA(); r != nil && l.Target.DefaultFirst() {
 		fmt.Fprintf(&b, `
 # Not needed, and so not asked for: CONFIG_CMA_SIZE_MBYTES=0. On %s this
 # kernel reserves a default CMA area of that size, 16 MiB where nobody says,
 # before it looks at %s, which then takes its place. With 0 it does
 # without; but booted without the overlay it has no default area at all.
-`, archName(l.Target.Arch), name)
+`, archName(l.Target.Arch), r.Name())
 	}
 	return b.Bytes()
-}
-
-// defaultTwice names the heap that is to be the default CMA area, on a kernel
-// that reserves one of its own all the same. Since 6.12 regions are set up after
-// paging_init, and these two architectures call dma_contiguous_reserve before it
-// (arch/arm/mm/init.c; arch/riscv/mm/init.c of 6.12 and 6.18, no more of 7.3).
-// The size is no Need: builds stop where one is missing, and this costs no
-// heap. It has no part in the area of the device tree, on any kernel.
-func defaultTwice(l *heapcfg.Layout) (name string, ok bool) {
-	k := l.Target.Kernel
-	early := l.Target.Arch == heapcfg.Arm || l.Target.Arch == heapcfg.Riscv && k.Before(heapcfg.Version{Major: 6, Minor: 19})
-	if !early || k.Before(heapcfg.Version{Major: 6, Minor: 12}) {
-		return "", false
-	}
-	for i := range l.Regions {
-		if r := &l.Regions[i]; r.Kind == heapcfg.CMA && r.Default && r.Active() {
-			return r.Name(), true
-		}
-	}
-	return "", false
 }
 
 func archName(a heapcfg.Arch) string {

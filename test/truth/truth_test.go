@@ -350,6 +350,12 @@ var layouts = []layout{
 			"5.10": {rules: []string{"error cma-areas"}, missing: []string{"v9@54800000"}, heaps: []string{"v7@53800000", "v8@54000000"}, says: []string{`cma: Not enough slots for CMA reserved regions!`}},
 			"6.1":  {rules: []string{"error cma-areas"}, missing: []string{"v9@54800000"}, heaps: []string{"v7@53800000", "v8@54000000"}, says: []string{`cma: Not enough slots for CMA reserved regions!`}},
 		}},
+	{name: "no CMA area left for the kernel", nodes: areas(8), change: func(t *fdt.Tree) { reserved(t).Children[0].Remove("linux,cma-default") },
+		rules: []string{"warning cma-areas"}, heaps: []string{"v7@53800000"}, missing: []string{"default_cma_region"}, says: []string{`cma: Not enough slots for CMA reserved regions!`},
+		on: map[string]layout{
+			"5.10": {heaps: []string{"v7@53800000"}, silent: []string{`Not enough slots`}},
+			"6.1":  {heaps: []string{"v7@53800000"}, silent: []string{`Not enough slots`}},
+		}},
 	{name: "as many CMA areas as there are", nodes: areas(8), heaps: []string{"v7@53800000"}},
 	{name: "too many regions", nodes: dynamic(66), rules: []string{"error region-count"},
 		says: []string{`OF: reserved mem: too many defined dynamic regions, skip`},
