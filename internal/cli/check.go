@@ -189,7 +189,7 @@ func (f *checkFlags) expectation(env *Env, board *sysinfo.Board, args []string) 
 		// Nobody named it, so nobody is about to write into it if it is a pipe.
 		return nil, "", usagef("%s is no regular file; name the lock file that \"heapctl compile\" wrote", name)
 	}
-	if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" {
+	if isConfig(name) {
 		return f.fromConfig(env, board, name)
 	}
 	if f.base != "" || f.variant != "" {

@@ -205,10 +205,12 @@ func (r Rule) Applies(heap string) bool {
 	return true
 }
 
-// matchAny matches udev's patterns: globs, alternatives divided by "|".
+// matchAny matches udev's patterns: globs, alternatives divided by "|". What a
+// range leaves out begins with "!" there.
 func matchAny(patterns, s string) bool {
+	glob := strings.NewReplacer(`\`, `\\`, "[!", "[^")
 	for _, p := range strings.Split(patterns, "|") {
-		if ok, err := path.Match(strings.ReplaceAll(p, `\`, `\\`), s); err == nil && ok {
+		if ok, err := path.Match(glob.Replace(p), s); err == nil && ok {
 			return true
 		}
 	}

@@ -187,6 +187,22 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// The patterns of udev(7).
+func TestRulePatterns(t *testing.T) {
+	for _, tt := range []struct {
+		pattern, heap string
+		want          bool
+	}{
+		{"video@*", "video@54000000", true}, {"video", "video@54000000", false}, {"npu|video@*", "video@54000000", true}, {"np?", "npu", true},
+		{"heap[0-3]", "heap2", true}, {"heap[0-3]", "heap7", false}, {"heap[!0-3]", "heap7", true}, {"heap[!0-3]", "heap2", false}, {"[", "[", false}, {`a\b`, `a\b`, true},
+	} {
+		r := sysinfo.Rule{Match: []sysinfo.Pair{{Key: "KERNEL", Op: "==", Value: tt.pattern}}}
+		if got := r.Applies(tt.heap); got != tt.want {
+			t.Errorf("a rule for %s applies to %s: %v, want %v", tt.pattern, tt.heap, got, tt.want)
+		}
+	}
+}
+
 // Rules as they were found in the wild: one matches a name with a directory,
 // one lost its quotes to a shell.
 func TestBrokenRules(t *testing.T) {
