@@ -148,9 +148,6 @@ func (o *outcome) measure(name string, value float64, unit string) *outcome {
 // nor there.
 var ErrNoSuchHeap = errors.New("no such heap")
 
-// ErrNoSuchProfile is returned when Options name a profile that is not known.
-var ErrNoSuchProfile = errors.New("no such profile")
-
 // Run holds the board against the lock. emit gets each result as soon as it is
 // there; the report gets all of them. head is filled with what the run is
 // about before the first result.
@@ -226,11 +223,6 @@ func (r *run) known() error {
 		}
 		if n, ok := r.resolve(want); ok {
 			r.o.Heaps[i] = n.Name
-		}
-	}
-	for _, want := range r.o.Profiles {
-		if _, ok := profileByName(want); !ok {
-			return fmt.Errorf("%w: %q; there are: %s", ErrNoSuchProfile, want, strings.Join(ProfileNames(), ", "))
 		}
 	}
 	return nil

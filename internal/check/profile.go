@@ -59,7 +59,10 @@ func Profiles() []Profile {
 // it can use.
 func (r *run) profiles() {
 	for _, name := range r.o.Profiles {
-		p, _ := profileByName(name) // others were refused before the run
+		p, ok := profileByName(name)
+		if !ok {
+			continue // the command line knows them all
+		}
 		start := time.Now()
 		r.put(p.def(), "", r.profile(p), time.Since(start))
 	}

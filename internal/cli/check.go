@@ -41,8 +41,9 @@ type checkFlags struct {
 	hold    string
 }
 
-func newCheck(env *Env) *cobra.Command {
-	var f checkFlags
+func newCheck(env *Env) *cobra.Command { return new(checkFlags).command(env) }
+
+func (f *checkFlags) command(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check [heaps.lock.json or heaps.yaml]",
 		Short: "Hold the heaps of this board against what was meant",
@@ -108,8 +109,8 @@ func (f *checkFlags) run(ctx context.Context, env *Env, args []string) error {
 	if f.list {
 		return (&explainFlags{checks: true, output: "text"}).run(env, nil)
 	}
-	if !slices.Contains(report.Formats(), f.format) {
-		return usagef("unknown output format %q; use one of %s", f.format, strings.Join(report.Formats(), ", "))
+	if err := f.valid(); err != nil {
+		return err
 	}
 	board := openBoard(f.root)
 	lock, against, err := f.expectation(env, board, args)
@@ -155,6 +156,19 @@ func (f *checkFlags) run(ctx context.Context, env *Env, args []string) error {
 	}
 	if code := r.Summary.Exit; code != ExitOK {
 		return &ExitError{Code: code}
+	}
+	return nil
+}
+
+// valid refuses what no board could make sense of.
+func (f *checkFlags) valid() error {
+	if !slices.Contains(report.Formats(), f.format) {
+		return usagef("unknown output format %q; use one of %s", f.format, strings.Join(report.Formats(), ", "))
+	}
+	for _, p := range f.profile {
+		if !slices.Contains(check.ProfileNames(), p) {
+			return usagef("no such profile: %q; there are: %s", p, strings.Join(check.ProfileNames(), ", "))
+		}
 	}
 	return nil
 }

@@ -96,8 +96,7 @@ func (f *initramfsFlags) run(env *Env, args, check []string) error {
 			return usagef("%s: not an absolute path", p)
 		}
 	}
-	// A flag that the check does not know would show on the board, at night.
-	if err := newCheck(env).ParseFlags(check); err != nil {
+	if err := checkArgs(env, check); err != nil {
 		return usagef("flags of the check: %v", err)
 	}
 	plan := initramfs.Plan{Run: [][]string{append([]string{initramfs.Program, "check"}, check...)}, Then: f.then, Root: f.root, Init: f.init}
@@ -161,6 +160,23 @@ func (f *initramfsFlags) run(env *Env, args, check []string) error {
 	fmt.Fprintf(env.Stdout, "%s: %.1f MiB, for %s\n", f.output, float64(len(archive))/(1<<20), machine)
 	fmt.Fprintf(env.Stdout, "it runs: heapctl %s\nagainst: %s\nthen:    %s\n", strings.Join(plan.Run[0][1:], " "), about, f.then)
 	return nil
+}
+
+// checkArgs reads the arguments of the check as it would itself. What it does not
+// take would show on the board, at night.
+func checkArgs(env *Env, args []string) error {
+	var f checkFlags
+	c := f.command(env)
+	if err := c.ParseFlags(args); err != nil {
+		return err
+	}
+	if err := c.ValidateFlagGroups(); err != nil {
+		return err
+	}
+	if rest := c.Flags().Args(); len(rest) > 0 {
+		return fmt.Errorf("%q is none; a lock file stands before --", rest[0])
+	}
+	return f.valid()
 }
 
 // maxPacked bounds a file of the archive: no program or module for it is as

@@ -108,6 +108,10 @@ func TestInitramfs(t *testing.T) {
 	}{
 		{"--then explode: use one of poweroff, reboot, shell, init", []string{"--then", "explode"}},
 		{"flags of the check: unknown flag: --fulll", []string{"--", "--fulll"}},
+		{"flags of the check: unknown output format \"yaml\"", []string{"--", "-o", "yaml"}},
+		{"flags of the check: no such profile: \"gstramer\"", []string{"--", "--profile", "gstramer"}},
+		{"[full quick]", []string{"--", "--full", "--quick"}},
+		{"a lock file stands before --", []string{"--", "--full", lock}},
 		{"not linked statically", []string{"--program", dynamic}},
 		{"no Linux program", []string{"--program", lock}},
 		{"no such file", []string{"--program", filepath.Join(dir, "none")}},
