@@ -65,6 +65,7 @@ type fakeKernel struct {
 	deviceOK bool // memory may be mapped
 	fds      map[uint32]*fakeBuffer
 	allocs   int // requests
+	returned int // answers to them
 	answers  atomic.Uint64
 }
 
@@ -175,6 +176,7 @@ func (h *fakeHeap) AllocFlags(n uint64, mode dmaheap.Access, heapFlags uint64) (
 	k := h.k
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	defer func() { k.returned++ }()
 	if k.allocs++; k.f.late != nil && k.allocs == 2 {
 		k.mu.Unlock()
 		<-k.f.late
