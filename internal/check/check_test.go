@@ -309,6 +309,19 @@ func TestSlowMemory(t *testing.T) {
 	}
 }
 
+// Exhaustion ends with the smallest buffer: a heap is no multiple of its pieces.
+func TestExhaustTakesAll(t *testing.T) {
+	const size = videoSize + 5*4096
+	m := videoBoard()
+	for _, f := range []string{"size", "largest_free"} {
+		m.File("sys/kernel/dma_heap/video@54000000/"+f, fmt.Sprintln(size))
+	}
+	x := result(t, setup{fs: m, dev: newFakeKernel(size, faults{}), o: Options{Full: true}}.run(t), "alloc-exhaust", "video@54000000")
+	if x.Status != report.Pass || len(x.Measurements) != 1 || x.Measurements[0].Value != size {
+		t.Errorf("%s: %s, measured %v, want %d bytes", x.Status, x.Message, x.Measurements, size)
+	}
+}
+
 func TestDeviceOnly(t *testing.T) {
 	lock := videoLock()
 	lock.Heaps[0].Access = heapcfg.DeviceOnly

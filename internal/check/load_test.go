@@ -151,6 +151,50 @@ func TestBench(t *testing.T) {
 	}
 }
 
+// All of a buffer is looked at, also what lies behind the first mapping.
+func TestPattern(t *testing.T) {
+	const size = 2*window + 3*tile
+	k := newFakeKernel(size, faults{})
+	h, _ := k.Open("x")
+	buf, err := h.AllocFlags(size, dmaheap.ReadWrite, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := buf.(*fakeBuffer).data
+	if at, err := firstNonZero(buf); at != -1 || err != nil {
+		t.Errorf("firstNonZero of a new buffer = %d, %v", at, err)
+	}
+	places := []int64{0, 7, tile - 1, window - 1, window, 2*window + tile + 5, size - 1}
+	for _, at := range places {
+		data[at] = 1
+		if got, err := firstNonZero(buf); got != at || err != nil {
+			t.Errorf("firstNonZero = %d, %v, want %d", got, err, at)
+		}
+		data[at] = 0
+	}
+	if err := fill(buf, 9); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := verify(buf, 9); at != -1 || err != nil {
+		t.Errorf("verify of what was written = %d, %v", at, err)
+	}
+	if at, err := verify(buf, 10); at != 0 || err != nil {
+		t.Errorf("verify with another seed = %d, %v, want 0", at, err)
+	}
+	for _, at := range places {
+		data[at] ^= 0x80
+		if got, err := verify(buf, 9); got != at/tile*tile || err != nil {
+			t.Errorf("verify with a wrong byte at %d = %d, %v", at, got, err)
+		}
+		data[at] ^= 0x80
+	}
+	// A page in the place of another has its own pattern, and the wrong number.
+	copy(data[window:window+tile], data[:tile])
+	if at, err := verify(buf, 9); at != window || err != nil {
+		t.Errorf("verify with a page of another place = %d, %v, want %d", at, err, window)
+	}
+}
+
 func TestSpread(t *testing.T) {
 	var d []time.Duration
 	for i := 100; i > 0; i-- {
