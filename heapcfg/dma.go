@@ -136,9 +136,12 @@ func dmaLimit(root *fdt.Node) Addr {
 }
 
 // lowmemEnd is where the memory ends that a 32-bit ARM kernel has mapped at all
-// times, with VMSPLIT_3G and no vmalloc= of anybody's.
+// times, with VMSPLIT_3G and no vmalloc= of anybody's: what is left between
+// PAGE_OFFSET and VMALLOC_END, 0xff80_0000, beside 240 MiB and VMALLOC_OFFSET
+// (arch/arm/mm/mmu.c, adjust_lowmem_bounds, 4.19 to 7.3).
 func (l *Layout) lowmemEnd() Addr {
-	return MergeRanges(l.Banks)[0].Base + Addr(760*MiB)
+	const vmallocEnd, pageOffset, vmallocOffset = 0xff80_0000, 0xc000_0000, 8 * MiB
+	return MergeRanges(l.Banks)[0].Base + Addr(vmallocEnd-pageOffset-240*MiB-vmallocOffset)
 }
 
 // NeedsHighmem reports whether one of the config's heaps lies in memory that the
@@ -152,7 +155,7 @@ func (l *Layout) NeedsHighmem() bool {
 
 // zoneLimits returns the addresses at which one zone of the kernel's page
 // allocator ends and the next begins. A CMA region across one of them is
-// refused. On 32-bit ARM lowmem ends about 760 MiB into RAM.
+// refused. On 32-bit ARM lowmem ends about 768 MiB into RAM.
 func (l *Layout) zoneLimits() []Addr {
 	banks := MergeRanges(l.Banks)
 	if len(banks) == 0 {

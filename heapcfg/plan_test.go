@@ -131,7 +131,7 @@ type placing struct{ *rand.Rand }
 
 // near returns an address at or near one of the limits.
 func (g placing) near() uint64 {
-	limits := []uint64{0, 1 * GiB, 1*GiB + 760*MiB, 2 * GiB, 4 * GiB, 5 * GiB}
+	limits := []uint64{0, 1 * GiB, 1*GiB + 768*MiB, 2 * GiB, 4 * GiB, 5 * GiB}
 	at := int64(limits[g.Intn(len(limits))]) + int64(g.Intn(17)-8)*int64(4*MiB)
 	return uint64(max(at, 0))
 }

@@ -232,6 +232,7 @@ func TestRulesOnBoards(t *testing.T) {
 		{"across the limit of a bus, on a kernel before 5.10", Target{Kernel: Version{5, 4}, PageSize: 4 * KiB, Arch: Arm64}, []*fdt.Node{pool("a@47000000", "reg", reg(0x47000000, 0x2000000))}, func(t *fdt.Tree) { limitedBus(t) }, nil},
 		{"across 4 GiB", arm64, []*fdt.Node{pool("a@f0000000", "reg", reg(0xf0000000, 0x20000000))}, func(t *fdt.Tree) { t.Root.Child("memory@40000000").Set("reg", reg(0x40000000, 0x200000000)) }, []string{"/reserved-memory/a@f0000000 cma-zone"}},
 		{"across lowmem", arm, []*fdt.Node{pool("a@6f000000", "reg", reg(0x6f000000, 0x2000000))}, func(t *fdt.Tree) { t.Root.Child("memory@40000000").Set("reg", reg(0x40000000, 0x40000000)) }, []string{"/reserved-memory/a@6f000000 cma-zone"}},
+		{"up to the end of lowmem", arm, []*fdt.Node{pool("a@6f000000", "reg", reg(0x6f000000, 0x1000000))}, func(t *fdt.Tree) { t.Root.Child("memory@40000000").Set("reg", reg(0x40000000, 0x40000000)) }, nil},
 		{"coherent on 32 bits", arm, []*fdt.Node{node("a@50000000", "compatible", CompatPool, "reg", reg(0x50000000, 0x100000))}, func(*fdt.Tree) {}, []string{"/reserved-memory/a@50000000 coherent-map-arm"}},
 		{"coherent on 64 bits", arm64, []*fdt.Node{node("a@50000000", "compatible", CompatPool, "reg", reg(0x50000000, 0x100000))}, func(*fdt.Tree) {}, nil},
 		{"cma= beside a default", arm64, []*fdt.Node{pool("a@50000000", "reg", reg(0x50000000, 0x400000), "linux,cma-default", nil)},

@@ -145,7 +145,7 @@ func regionRules() []Rule {
 			Says: []Say{{"5.10, 6.1", ""}, {"6.12, 7.3", "OF: reserved mem: 0xFIRST..0xLAST (N KiB) nomap non-reusable ..."}},
 			Fix:  "Nothing, if the memory is not RAM. Otherwise correct the address.", Source: "U-Boot boot/image-fdt.c, boot_fdt_add_mem_rsv_regions", check: (*linter).regionOutside},
 		{ID: "cma-zone", Level: Error, Kernels: allKernels, Title: "A CMA region lies in one memory zone.",
-			Why: "The area is not activated and its heap has no memory. Zones end at 4 GiB, on arm64 since 5.10 also where the most limited bus of the tree ends (1 GiB on a Raspberry Pi 4), on 32-bit ARM where lowmem ends, 760 MiB into RAM by default.", Says: always("cma: CMA area ... could not be activated"),
+			Why: "The area is not activated and its heap has no memory. Zones end at 4 GiB, on arm64 since 5.10 also where the most limited bus of the tree ends (1 GiB on a Raspberry Pi 4), on 32-bit ARM where lowmem ends, 768 MiB into RAM by default.", Says: always("cma: CMA area ... could not be activated"),
 			Fix: "Move the region to one side of the limit, or leave out base and let the compiler place it.", Source: srcCMA + ", cma_activate_area; arch/arm64/mm/init.c, zone_sizes_init", check: (*linter).cmaZone},
 		{ID: "cma-alignment", Level: Error, Kernels: allKernels, Title: "Base and size of a CMA region are multiples of the kernel's CMA alignment.",
 			Why: "The memory is given back and the heap is missing. The kernel prints neither address nor alignment. 4 KiB pages: 4 MiB; 2 MiB with CONFIG_HUGETLB_PAGE since 5.18 and with CONFIG_TRANSPARENT_HUGEPAGE since 6.12. 16 KiB pages: 32 MiB; 64 KiB pages: 512 MiB. On 32-bit ARM it follows from CONFIG_ARCH_FORCE_MAX_ORDER: 8 MiB with multi_v7_defconfig, 32 MiB with imx_v6_v7_defconfig.",

@@ -25,7 +25,7 @@ func Symbols(l *heapcfg.Layout) []heapcfg.Need {
 	need("SYNC_FILE", "selects DMA_SHARED_BUFFER, which DMABUF_HEAPS depends on")
 	need("DMABUF_HEAPS", "/dev/dma_heap")
 	if l.NeedsHighmem() {
-		need("HIGHMEM", "RAM beyond the first 760 MiB, where heaps lie; without it the kernel takes that out of RAM")
+		need("HIGHMEM", "RAM beyond the first 768 MiB, where heaps lie; without it the kernel takes that out of RAM")
 	}
 	if l.System != nil {
 		need("DMABUF_HEAPS_SYSTEM", "the heap \"system\"")

@@ -83,7 +83,7 @@ func TestSymbolsHighmem(t *testing.T) {
 		base heapcfg.Addr
 		want bool
 	}{
-		{heapcfg.Arm, 0x6f70_0000, false}, {heapcfg.Arm, 0x6f78_0000, true}, {heapcfg.Arm, 0x7ff0_0000, true}, {heapcfg.Arm64, 0x7ff0_0000, false},
+		{heapcfg.Arm, 0x6ff0_0000, false}, {heapcfg.Arm, 0x6ff8_0000, true}, {heapcfg.Arm, 0x7ff0_0000, true}, {heapcfg.Arm64, 0x7ff0_0000, false},
 	} {
 		l := &heapcfg.Layout{
 			Target: heapcfg.DefaultTarget(), Banks: []heapcfg.Range{{Base: 0x4000_0000, Size: 1 << 30}},

@@ -49,7 +49,7 @@ type Machine struct {
 // ARM64 is the machine of a [VM] that names none.
 var ARM64 = Machine{Arch: "arm64", QEMU: "qemu-system-aarch64", Type: "virt,dtb-randomness=off", CPU: "cortex-a57", Console: "ttyAMA0"}
 
-// ARM is a 32-bit machine. Its kernel maps the first 760 MiB of RAM at most, so
+// ARM is a 32-bit machine. Its kernel maps the first 768 MiB of RAM at most, so
 // it has more.
 var ARM = Machine{Arch: "arm", QEMU: "qemu-system-arm", Type: "virt,dtb-randomness=off", CPU: "cortex-a15", Console: "ttyAMA0", MemMiB: 1024}
 
