@@ -197,3 +197,41 @@ func (g placing) config() string {
 	}
 	return b.String()
 }
+
+// TestPlacementLeavesRoom has regions in the tree that the kernel places at boot:
+// heaps must not take the room that there was for them.
+func TestPlacementLeavesRoom(t *testing.T) {
+	had := 0
+	for seed := range int64(400) {
+		g := placing{rand.New(rand.NewSource(seed))}
+		yaml, tree := g.config(), g.board()
+		rm := tree.Root.Child("reserved-memory")
+		if rm == nil {
+			continue
+		}
+		for i := range 1 + g.Intn(3) {
+			n := rm.AddChild(node(fmt.Sprintf("d%d", i), "size", fdt.Cells(g.size(), 2)))
+			if g.Intn(2) == 0 {
+				n.Set("alloc-ranges", append(reg(g.near(), 8*g.size()), reg(g.near(), 8*g.size())...))
+			}
+			if g.Intn(2) == 0 {
+				n.Set("compatible", fdt.StringList(CompatPool))
+				n.Set("reusable", nil)
+			}
+		}
+		cfg, _ := Parse("heaps.yaml", []byte(yaml))
+		base, _ := FromTree("board.dtb", tree, cfg.Target)
+		plan, findings := cfg.Plan(base, tree)
+		for _, f := range Lint(plan) {
+			if f.Level == Error && (f.Place.Line > 0 || f.ID == "region-no-room") {
+				t.Fatalf("seed %d: %v: %s [%s]\nRAM %v\n%s%v", seed, f.Place, f.Message, f.ID, base.Banks, yaml, findings)
+			}
+		}
+		if _, failed := base.placeDynamic(Subtract(base.Banks, nil)); len(failed) == 0 {
+			had++
+		}
+	}
+	if had < 100 {
+		t.Errorf("%d boards had room for such regions", had)
+	}
+}
