@@ -15,8 +15,9 @@
 #           --orig to the upstream source that Debian's was made from
 #   bisect  what the patches touch builds for arm64 after each of them, with
 #           W=1 and without a warning, and sparse is silent about the last
-#   style   checkpatch --strict of 7.3 has nothing to say but what excused(),
-#           below, names with its reason; without a version, of all series
+#   style   checkpatch --strict of 7.3 has nothing to say but what excused,
+#           below, names with its reason, and kernel-doc -Wall of 7.3 has no
+#           complaint; without a version, of all series
 #
 # exit: 0 all is well, 1 it is not, 2 usage, 3 no kernel source
 set -euo pipefail
@@ -219,8 +220,11 @@ FILE_PATH_CHANGES
 '
 
 style() {
-	local tree version out files=()
+	local tree version out work files=()
 	tree=$("$here/source.sh" 7.3) || exit 3
+	work=$(mktemp -d)
+	# shellcheck disable=SC2064 # the name is gone by the time of the exit
+	trap "rm -rf '$work'" EXIT
 	for version in "$@"; do
 		mapfile -t files < <(patches "$version" | sed "s|^|$here/$version/|")
 		out=$(perl "$tree/scripts/checkpatch.pl" --no-tree --strict --terse --showfile --show-types "${files[@]}") || true
@@ -230,6 +234,14 @@ style() {
 		[ -z "$out" ] || complain "$version: checkpatch:
 $out"
 		say "${#files[@]} patches of $version read by checkpatch"
+
+		mkdir "$work/$version"
+		added_files "$version" "$work/$version"
+		mapfile -t files < <(find "$work/$version/drivers" "$work/$version/include" -name '*.[ch]' 2>/dev/null | sort)
+		[ ${#files[@]} -gt 0 ] || complain "$version: no files for kernel-doc"
+		out=$(python3 "$tree/scripts/kernel-doc" -none -Wall "${files[@]}" 2>&1) || true
+		[ -z "$out" ] || complain "$version: kernel-doc:
+${out//$work\//}"
 	done
 }
 
