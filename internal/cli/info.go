@@ -39,18 +39,26 @@ func (f *boardFlags) info(env *Env, name string) error {
 	if err != nil {
 		return err
 	}
-	var have []string
-	for i, h := range heaps {
-		switch {
-		case h.Name != name && !slices.Contains(h.Links, name):
-			have = append(have, h.Name)
-		case f.format == "json":
-			return writeHeapsJSON(env.Stdout, board, heaps[i:i+1])
-		default:
-			return printInfo(env.Stdout, board, h)
-		}
+	h, err := pick(heaps, name)
+	switch {
+	case err != nil:
+		return err
+	case f.format == "json":
+		return writeHeapsJSON(env.Stdout, board, []sysinfo.Heap{h})
 	}
-	return noSuchHeap(name, have)
+	return printInfo(env.Stdout, board, h)
+}
+
+// pick returns the heap of that name, or short name.
+func pick(heaps []sysinfo.Heap, name string) (sysinfo.Heap, error) {
+	var have []string
+	for _, h := range heaps {
+		if h.Name == name || slices.Contains(h.Links, name) {
+			return h, nil
+		}
+		have = append(have, h.Name)
+	}
+	return sysinfo.Heap{}, noSuchHeap(name, have)
 }
 
 // noSuchHeap is the error of a name that no heap has.

@@ -67,6 +67,14 @@ func (f *boardFlags) list(env *Env) error {
 	if f.format == "json" {
 		return writeHeapsJSON(env.Stdout, board, heaps)
 	}
+	return printList(env.Stdout, board, heaps)
+}
+
+func printList(w io.Writer, board *sysinfo.Board, heaps []sysinfo.Heap) error {
+	if len(heaps) == 0 {
+		_, err := fmt.Fprintf(w, "%s is empty: the kernel has the framework and no heap\n", sysinfo.HeapDir)
+		return err
+	}
 	rows := [][]string{{"NAME", "KIND", "SIZE", "USED", "LARGEST", "ADDRESS", "MODE", "OWNER", "ALSO KNOWN AS"}}
 	for _, h := range heaps {
 		address := quantity(h.Usage.Base, func(n uint64) string { return heapcfg.Addr(n).String() })
@@ -82,11 +90,7 @@ func (f *boardFlags) list(env *Env) error {
 			heapcfg.Mode(h.Perm()).String(), ownerOf(board, h), also,
 		})
 	}
-	if len(heaps) == 0 {
-		fmt.Fprintf(env.Stdout, "%s is empty: the kernel has the framework and no heap\n", sysinfo.HeapDir)
-		return nil
-	}
-	return writeTable(env.Stdout, rows)
+	return writeTable(w, rows)
 }
 
 // noHeaps is the error of a board without /dev/dma_heap.

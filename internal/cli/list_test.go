@@ -77,11 +77,42 @@ func TestInfoText(t *testing.T) {
 	for _, want := range []string{
 		"short names     video\n", "32MiB         (/sys/kernel/dma_heap/video@54000000/size)", "0660 root:video",
 		"video  (/etc/udev/rules.d/60-heaps.rules:1)", "camera[412]  4KiB in 1 buffers", `3 references  "frame 1"  attached to fe000000.vpu`,
-		"address         not told",
+		"address         not told", "\nsources that said nothing\n",
 	} {
-		if !strings.Contains(buf.String(), want) {
+		if strings.Count(buf.String(), want) != 1 {
 			t.Errorf("info lacks %q:\n%s", want, buf.String())
 		}
+	}
+}
+
+func TestListText(t *testing.T) {
+	b, heaps := inventory(t)
+	var buf bytes.Buffer
+	if err := printList(&buf, b, heaps); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(buf.String(), "\n")
+	if len(lines) != 5 || !strings.HasPrefix(lines[0], "NAME") ||
+		strings.Join(strings.Fields(lines[2]), " ") != "system system - - - - 0600 root:root" ||
+		strings.Join(strings.Fields(lines[3]), " ") != "video@54000000 ? 32MiB 4KiB 32764KiB ? 0660 root:video video" {
+		t.Errorf("the list is\n%s", buf.String())
+	}
+	buf.Reset()
+	if err := printList(&buf, b, nil); err != nil || buf.String() != "/dev/dma_heap is empty: the kernel has the framework and no heap\n" {
+		t.Errorf("the list of no heap is %q, %v", buf.String(), err)
+	}
+}
+
+func TestPick(t *testing.T) {
+	_, heaps := inventory(t)
+	for name, want := range map[string]string{"video@54000000": "video@54000000", "video": "video@54000000", "system": "system"} {
+		if h, err := pick(heaps, name); err != nil || h.Name != want {
+			t.Errorf("pick(%s) = %s, %v, want %s", name, h.Name, err, want)
+		}
+	}
+	var exit *ExitError
+	if _, err := pick(heaps, "vidoe"); !errors.As(err, &exit) || exit.Code != ExitUsage || !strings.Contains(err.Error(), "system, video@54000000") || strings.Contains(err.Error(), "\x1b") {
+		t.Errorf("pick(vidoe) = %v, want exit 2 and the heaps", err)
 	}
 }
 
