@@ -20,6 +20,8 @@
 #   YOCTO_GO           the folder with the release's Go for it, as the go command
 #                      keeps it (~/go/pkg/mod/cache/download/golang.org/toolchain/@v)
 #   YOCTO_LINUX        the kernel source for it (/usr/src/linux-source-6.12.tar.xz)
+#   YOCTO_UBOOT        a u-boot.bin of rpi_3_defconfig with CONFIG_FIT, which Debian's
+#                      lacks, to boot what the step fit makes
 #   YOCTO_DEBS         the folder with the system's packages for it; docs/yocto.md
 #                      says which (~/.cache/dmaheap/debs)
 #
@@ -126,6 +128,8 @@ in_build() (
 	"$@"
 )
 
+deploy_dir() { in_build "$work" bitbake -e | sed -n 's/^DEPLOY_DIR_IMAGE="\(.*\)"$/\1/p'; }
+
 failed=()
 skipped=()
 logs=$build/test-yocto
@@ -230,47 +234,78 @@ release() {
 	in_build "$work" bitbake -R "$logs/release.conf" heapctl-native
 }
 
-# A FIT image with the overlay in it under the name that bootm is to be given. Up to
-# walnascar the kernel's recipe makes the image, so the overlay cannot be for a tree
-# of the kernel's own: it is that of the example. Later it is a real board's.
+# A FIT image with a board's tree and the overlay in it, under the names that bootm
+# is to be given: that of a Raspberry Pi 3, which QEMU can be. Up to walnascar the
+# kernel's recipe makes the image, so the tree has to be a file by then.
 fit() {
-	local target=virtual/kernel deploy listing number
+	local target=virtual/kernel:do_deploy deploy listing dir=$logs/fit number
+	mkdir -p "$dir"
+	rm -f "$dir"/*
+	cat >"$logs/fit.conf" <<-END
+		KERNEL_DEVICETREE = "broadcom/bcm2837-rpi-3-b.dtb"
+		KERNEL_DTC_FLAGS = "-@"
+		DMAHEAP_CONFIG = "$repo/test/uboot/testdata/heaps.yaml"
+		DMAHEAP_BASE_DTB = "\${DEPLOY_DIR_IMAGE}/bcm2837-rpi-3-b.dtb"
+		DMAHEAP_BASE_DTB_DEPENDS = "virtual/kernel:do_deploy"
+		UBOOT_ENTRYPOINT = "0x00200000"
+		UBOOT_DTB_LOADADDRESS = "0x02400000"
+	END
 	if [ -e "$core/meta/recipes-kernel/linux/linux-yocto-fitimage.bb" ]; then
-		target="linux-yocto-fitimage"
-		cat >"$logs/fit.conf" <<-END
-			KERNEL_CLASSES:append = " kernel-fit-extra-artifacts"
-			KERNEL_DEVICETREE = "freescale/imx8mp-evk.dtb"
-			DMAHEAP_CONFIG = "$repo/examples/imx8mp/heaps.yaml"
-			DMAHEAP_BASE_DTB = "\${DEPLOY_DIR_IMAGE}/imx8mp-evk.dtb"
-			DMAHEAP_BASE_DTB_DEPENDS = "virtual/kernel:do_deploy"
-		END
+		target="linux-yocto-fitimage:do_deploy"
+		echo 'KERNEL_CLASSES:append = " kernel-fit-extra-artifacts"' >>"$logs/fit.conf"
 	else
-		cat >"$logs/fit.conf" <<-END
+		in_build "$work" bitbake -R "$logs/fit.conf" $target || return
+		deploy=$(deploy_dir)
+		cp "$deploy/bcm2837-rpi-3-b.dtb" "$logs/"
+		cat >>"$logs/fit.conf" <<-END
+			DMAHEAP_BASE_DTB = "$logs/bcm2837-rpi-3-b.dtb"
+			DMAHEAP_BASE_DTB_DEPENDS = ""
 			KERNEL_CLASSES:append = " kernel-fitimage"
 			KERNEL_IMAGETYPES:append = " fitImage"
 		END
 	fi
 	echo 'PREFERRED_PROVIDER_virtual/dtb = "dmaheap-board"' >>"$logs/fit.conf"
-	in_build "$work" bitbake -R "$logs/fit.conf" "$target:do_deploy" dmaheap-board:do_deploy || return
-	deploy=$(in_build "$work" bitbake -e | sed -n 's/^DEPLOY_DIR_IMAGE="\(.*\)"$/\1/p')
+	in_build "$work" bitbake -R "$logs/fit.conf" $target dmaheap-board:do_deploy dmaheap-initramfs:do_deploy || return
+	deploy=$(deploy_dir)
 	listing=$(dumpimage -l "$deploy/fitImage") || return
 	echo "$listing"
 	number=$(sed -nE 's/^ Image ([0-9]+) \(fdt-heaps\.dtbo\)$/\1/p' <<<"$listing")
 	grep -q '(conf-heaps\.dtbo)$' <<<"$listing" && [ -n "$number" ] &&
 		dumpimage -T flat_dt -p "$number" -o "$logs/fit.dtbo" "$deploy/fitImage" &&
-		cmp "$logs/fit.dtbo" "$deploy/devicetree/heaps.dtbo"
+		cmp "$logs/fit.dtbo" "$deploy/devicetree/heaps.dtbo" || return
+	[ -n "${YOCTO_UBOOT:-}" ] || return 0
+
+	cp "$deploy/fitImage" "$dir/"
+	cp "$deploy/dmaheap-initramfs-qemuarm64.cpio.gz" "$dir/initrd"
+	cat >"$dir/boot.cmd" <<-'END'
+		setenv bootargs console=ttyAMA0 earlycon=pl011,0x3f201000 panic=-1
+		load mmc 0:1 ${ramdisk_addr_r} initrd
+		setenv initrd ${ramdisk_addr_r}:${filesize}
+		load mmc 0:1 0x05000000 fitImage
+		bootm 0x05000000#conf-bcm2837-rpi-3-b.dtb#conf-heaps.dtbo ${initrd}
+	END
+	test/uboot/card.sh "$dir" "$logs/card.img" || return
+	emulate -M raspi3b -kernel "$YOCTO_UBOOT" -dtb "$deploy/bcm2837-rpi-3-b.dtb" \
+		-serial stdio -serial "file:$logs/uboot.log" -drive "if=sd,format=raw,file=$logs/card.img"
+}
+
+# emulate ARGUMENT... starts QEMU, where the initramfs must find the heaps of its
+# lock file and say so.
+emulate() {
+	local out
+	out=$(timeout 900 qemu-system-aarch64 -display none -nic none -no-reboot -monitor none "$@" </dev/null 2>&1)
+	echo "$out"
+	grep -q '^HEAPCTL-EXIT 0' <<<"$out"
 }
 
 # What was built must boot, and show the heaps that heaps.yaml asks for.
 boot() {
-	local out deploy
+	local deploy
 	in_build "$work" bitbake -c deploy virtual/kernel dmaheap-board dmaheap-initramfs || return
-	deploy=$(in_build "$work" bitbake -e | sed -n 's/^DEPLOY_DIR_IMAGE="\(.*\)"$/\1/p')
-	out=$(timeout 900 qemu-system-aarch64 -M virt -cpu cortex-a57 -smp 4 -m 512 -display none -nic none -no-reboot \
-		-serial stdio -monitor none -kernel "$deploy/Image" -dtb "$deploy/devicetree/heaps.dtb" \
-		-initrd "$deploy/dmaheap-initramfs-qemuarm64.cpio.gz" -append 'console=ttyAMA0 panic=-1' </dev/null 2>&1)
-	echo "$out"
-	grep -q '^HEAPCTL-EXIT 0' <<<"$out"
+	deploy=$(deploy_dir)
+	emulate -M virt -cpu cortex-a57 -smp 4 -m 512 -serial stdio -kernel "$deploy/Image" \
+		-dtb "$deploy/devicetree/heaps.dtb" -initrd "$deploy/dmaheap-initramfs-qemuarm64.cpio.gz" \
+		-append 'console=ttyAMA0 panic=-1'
 }
 
 step "parse" in_build "$build" bitbake -p
