@@ -110,10 +110,12 @@ test-kernel: ## the same on one kernel: V=6.1, or KERNEL_SRC=/path/to/linux
 
 # What QEMU has beside arm64; each takes a kernel of its own.
 .PHONY: test-arch
-test-arch: ## the demo on 32-bit arm and on riscv64
+test-arch: ## the demo and the programme of test/vm on 32-bit arm and on riscv64
 	@failed=; for a in arm riscv64; do \
 		echo "== $$a"; \
 		$(MAKE) --no-print-directory demo ARCH=$$a || failed="$$failed $$a"; \
+		MAKEFLAGS= ARCH=$$a DMAHEAP_VM=require go test -count=1 -timeout 0 -run '^TestProgramme$$' ./test/vm || \
+			failed="$$failed $$a-programme"; \
 	done; [ -z "$$failed" ] || { echo "failed on:$$failed"; exit 1; }
 
 .PHONY: test-debug

@@ -183,8 +183,11 @@ func (b *Bench) build(ctx context.Context) error {
 	if b.Example, err = b.compile(ctx, filepath.Join(b.Root, b.Rig.Example()), filepath.Join(shared.dir, "example")); err != nil {
 		return err
 	}
-	all := filepath.Join(b.Root, "test", "bench", "testdata", "all.yaml")
-	if b.All, err = b.compile(ctx, all, filepath.Join(shared.dir, "all")); err != nil {
+	all := "all.yaml"
+	if arch := b.Machine.Arch; arch != vmtest.ARM64.Arch {
+		all = "all-" + arch + ".yaml"
+	}
+	if b.All, err = b.compile(ctx, filepath.Join(b.Root, "test", "bench", "testdata", all), filepath.Join(shared.dir, "all")); err != nil {
 		return err
 	}
 	b.Debug = os.Getenv(debugVar) != ""
