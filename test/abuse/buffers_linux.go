@@ -48,7 +48,7 @@ func (w *worker) size(a uint32) uint64 {
 }
 
 func (w *worker) alloc(sl *slot, s step) error {
-	fd, buf, err := w.newBuffer(int(s.B)%len(w.heaps), w.size(s.A), s.C&7 == 0)
+	fd, buf, err := w.newBuffer(pick(s.B, len(w.heaps)), w.size(s.A), s.C&7 == 0)
 	if err != nil {
 		return err
 	}
@@ -257,7 +257,7 @@ func (w *worker) change(sl *slot, s step, how func(window, step) ([]window, erro
 	if len(sl.maps) == 0 {
 		return errSkipped
 	}
-	i := int(s.A) % len(sl.maps)
+	i := pick(s.A, len(sl.maps))
 	left, err := how(sl.maps[i], s)
 	sl.maps = slices.Replace(sl.maps, i, i+1, left...)
 	return err
@@ -346,7 +346,7 @@ func (w *worker) fill(sl *slot, s step) error {
 		return errSkipped
 	}
 	if len(sl.maps) > 0 && s.A&1 == 0 {
-		m := sl.maps[int(s.B)%len(sl.maps)]
+		m := sl.maps[pick(s.B, len(sl.maps))]
 		if m.prot&unix.PROT_WRITE == 0 || m.buf.readOnly {
 			return errSkipped
 		}
@@ -377,7 +377,7 @@ func (w *worker) fill(sl *slot, s step) error {
 
 func (w *worker) verify(sl *slot, s step) error {
 	if len(sl.maps) > 0 && s.A&1 == 0 {
-		return w.check(sl.maps[int(s.B)%len(sl.maps)])
+		return w.check(sl.maps[pick(s.B, len(sl.maps))])
 	}
 	if sl.buf.closed {
 		return errSkipped

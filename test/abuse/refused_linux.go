@@ -10,8 +10,8 @@ import (
 )
 
 func (w *worker) badAlloc(s step) error {
-	heap := w.heaps[int(s.A)%len(w.heaps)]
-	name := w.Heaps[int(s.A)%len(w.heaps)]
+	heap := w.heaps[pick(s.A, len(w.heaps))]
+	name := w.Heaps[pick(s.A, len(w.heaps))]
 	a := allocation{len: uint64(w.page), fdFlags: unix.O_RDWR | unix.O_CLOEXEC}
 	request, arg := uint(heapAlloc), unsafe.Pointer(&a)
 	switch s.B % 8 {

@@ -27,7 +27,7 @@ func (w *worker) noFiles(s step) error {
 	// Other threads give descriptors back, so some of these succeed.
 	for i := range 20 {
 		a := allocation{len: w.size(s.A + uint32(i)), fdFlags: unix.O_RDWR | unix.O_CLOEXEC}
-		if ioctl(w.heaps[(int(s.B)+i)%len(w.heaps)], heapAlloc, unsafe.Pointer(&a)) == nil {
+		if ioctl(w.heaps[(pick(s.B, len(w.heaps))+i)%len(w.heaps)], heapAlloc, unsafe.Pointer(&a)) == nil {
 			unix.Close(int(a.fd))
 		}
 	}
@@ -39,7 +39,7 @@ func (w *worker) noFiles(s step) error {
 const most = 24 << 20
 
 func (w *worker) noRoom(s step) error {
-	heap := int(s.A) % len(w.heaps)
+	heap := pick(s.A, len(w.heaps))
 	var taken []int
 	defer func() {
 		for _, fd := range taken {
@@ -77,10 +77,10 @@ func (w *worker) noRoom(s step) error {
 func (w *worker) look(sl *slot, s step) error {
 	files := []string{
 		"/proc/self/fdinfo/" + strconv.Itoa(sl.fd), "/proc/self/maps", "/proc/self/smaps", "/sys/kernel/debug/dma_buf/bufinfo",
-		"/proc/self/numa_maps", "/sys/kernel/dma_heap/" + w.Heaps[int(s.B)%len(w.Heaps)] + "/largest_free",
-		"/sys/kernel/dma_heap/" + w.Heaps[int(s.B)%len(w.Heaps)] + "/used",
+		"/proc/self/numa_maps", "/sys/kernel/dma_heap/" + w.Heaps[pick(s.B, len(w.Heaps))] + "/largest_free",
+		"/sys/kernel/dma_heap/" + w.Heaps[pick(s.B, len(w.Heaps))] + "/used",
 	}
-	i := int(s.A) % (len(files) + 1)
+	i := pick(s.A, len(files)+1)
 	if i < len(files) {
 		return readAll(files[i])
 	}

@@ -68,6 +68,10 @@ func (s step) String() string {
 	return fmt.Sprintf("%-9s slot %d  %08x %08x %08x %08x", s.Op, s.Slot, s.A, s.B, s.C, s.D)
 }
 
+// pick makes one of n of a number of a step. An int of 32 bits may not hold the
+// number.
+func pick(number uint32, n int) int { return int(number % uint32(n)) }
+
 // steps derives the steps of one thread.
 func steps(seed int64, n int) []step {
 	rng := rand.New(rand.NewSource(seed))

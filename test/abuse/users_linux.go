@@ -75,7 +75,7 @@ func (w *worker) send(fd int, s step) error {
 		// the kernel gets out again.
 		rights = append(rights, w.socket)
 	}
-	to := &unix.SockaddrUnix{Name: w.address(int(s.B) % 8)}
+	to := &unix.SockaddrUnix{Name: w.address(pick(s.B, 8))}
 	return unix.Sendmsg(w.socket, []byte{1}, unix.UnixRights(rights...), to, unix.MSG_DONTWAIT)
 }
 
@@ -121,7 +121,7 @@ func (w *worker) fork(sl *slot, s step) error {
 	if len(sl.maps) == 0 {
 		return errSkipped
 	}
-	m := sl.maps[int(s.A)%len(sl.maps)]
+	m := sl.maps[pick(s.A, len(sl.maps))]
 	if m.prot&unix.PROT_READ == 0 {
 		return errSkipped
 	}
