@@ -394,11 +394,11 @@ var report = regexp.MustCompile(`BUG:|WARNING:|Oops|KASAN|UBSAN|DMA-API: |INFO: 
 // harmless are lines that say how the checkers are: the one of the DMA API turns
 // itself off when it is its own allocation that is made to fail. Mainline's heaps
 // pay no attention to what a device takes in one go, and mainline's dma_buf_vmap()
-// warns whenever a heap has no memory for a mapping. What the importer has written
-// through one mapping, another thread may have written over before it looks
-// through the other.
+// warns whenever a heap has no memory for a mapping. What the importer has written,
+// another thread may have written over before it looks again, through another
+// mapping or when a device has let go.
 var harmless = regexp.MustCompile(`DMA-API: (preallocated|debugging|dma-debug|dma_debug|cacheline tracking ENOMEM)|` +
-	`heap_importer: (entry \d+ has|mapped at|the second mapping)|WARNING: .*dma_buf_vmap\+`)
+	`heap_importer: (entry \d+ has|mapped at|the second mapping|what the CPU wrote)|WARNING: .*dma_buf_vmap\+`)
 
 func (l *kernelLog) reports() ([]string, error) {
 	var found []string
