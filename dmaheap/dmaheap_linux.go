@@ -345,12 +345,12 @@ func receiveFile(socket syscall.Conn) (*Buffer, error) {
 	if err != nil {
 		return fail(err)
 	}
-	var n, oobn int
+	var n, oobn, flags int
 	var got error
 	data, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
 	err = raw.Read(func(s uintptr) bool {
 		got = retry(func() (err error) {
-			n, oobn, _, _, err = unix.Recvmsg(int(s), data, oob, unix.MSG_CMSG_CLOEXEC)
+			n, oobn, flags, _, err = unix.Recvmsg(int(s), data, oob, unix.MSG_CMSG_CLOEXEC)
 			return err
 		})
 		return !errors.Is(got, unix.EAGAIN)
@@ -383,6 +383,9 @@ func receiveFile(socket syscall.Conn) (*Buffer, error) {
 			return nil, err
 		}
 		return b, nil
+	}
+	if flags&unix.MSG_CTRUNC != 0 {
+		return fail(errors.New("the kernel kept the descriptor back: too many are open, or a security module forbids it"))
 	}
 	return nil, &Error{Op: OpRecv, Kind: ErrNotBuffer, Err: errors.New("the message carried no descriptor")}
 }

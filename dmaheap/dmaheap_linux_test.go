@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -273,6 +274,41 @@ func TestReceiveRefusesOtherDescriptors(t *testing.T) {
 	null.Close()
 	if after := openFiles(t); after != before {
 		t.Errorf("%d descriptors are open, were %d", after, before)
+	}
+}
+
+// The kernel drops a descriptor for which the process has no number left, and the
+// message still arrives.
+func TestReceiveWithoutDescriptorsLeft(t *testing.T) {
+	a, b := socketPair(t)
+	defer a.Close()
+	defer b.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if err := Send(a, &Buffer{file: null}); err != nil {
+		t.Fatal(err)
+	}
+	next, err := unix.Dup(int(null.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(next)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(next), Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Receive(b)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err == nil || errors.Is(err, ErrNotBuffer) || !strings.Contains(err.Error(), "too many are open") {
+		t.Errorf("Receive = %v, want that too many are open", err)
 	}
 }
 
