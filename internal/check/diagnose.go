@@ -229,7 +229,7 @@ func (r *run) cmaOff() (why, evidence string, ok bool) {
 		}
 		return "", "", false
 	}
-	if r.layout != nil && defaultRegion(r.layout) != nil {
+	if r.layout != nil && r.layout.DefaultCMA() != nil {
 		return "", "", false
 	}
 	cfg, err := r.board.Config()

@@ -352,16 +352,6 @@ func (r *run) strange(n sysinfo.Node) *outcome {
 		advise("add it to heaps.yaml if it is wanted; else remove the node %s from /reserved-memory, or set status = \"disabled\"", n.Name)
 }
 
-// defaultRegion returns the region that is to be the default CMA area, or nil.
-func defaultRegion(l *heapcfg.Layout) *heapcfg.Region {
-	for i := range l.Regions {
-		if x := &l.Regions[i]; x.Default && x.Active() {
-			return x
-		}
-	}
-	return nil
-}
-
 func (r *run) ownAdvice(name string) string {
 	switch name {
 	case "reserved", heapcfg.DefaultCMAName:
@@ -374,7 +364,7 @@ func (r *run) ownAdvice(name string) string {
 
 // otherDefaultAdvice is about a default CMA area that is not the one of the lock.
 func (r *run) otherDefaultAdvice() string {
-	stated := defaultRegion(&r.lock.Layout)
+	stated := r.lock.Layout.DefaultCMA()
 	if stated == nil {
 		return "it is the default CMA area (CONFIG_CMA_SIZE_MBYTES, or cma= on the command line); state a default CMA heap in heaps.yaml to have it where you want it"
 	}
@@ -385,6 +375,7 @@ func (r *run) otherDefaultAdvice() string {
 		return "the kernel makes it because it has no " + stated.Node + ", which was to be the default CMA area: see why that is missing"
 	}
 	// arch/arm/mm/init.c, arm_memblock_init: dma_contiguous_reserve() comes
-	// before the regions are set up. Seen on 7.3; arm64 and riscv do it later.
+	// before the regions are set up. Seen on 7.3. riscv does so up to 6.18, where
+	// that area is no heap.
 	return "32-bit ARM reserves a default area of its own before it looks at the one in the device tree, which takes its place; a kernel with CONFIG_CMA_SIZE_MBYTES=0 does without (not cma=0: that turns off the other one)"
 }
