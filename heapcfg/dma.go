@@ -148,8 +148,12 @@ func (l *Layout) lowmemEnd() Addr {
 // kernel has only with CONFIG_HIGHMEM; without, it takes that out of RAM and
 // still finds the region there (arch/arm/mm/mmu.c, adjust_lowmem_bounds).
 func (l *Layout) NeedsHighmem() bool {
-	return l.Target.Arch == Arm && len(l.Banks) > 0 && slices.ContainsFunc(l.Regions, func(r Region) bool {
-		return r.FromConfig && r.Placed() && r.Range.Last() >= l.lowmemEnd()
+	if l.Target.Arch != Arm || len(l.Banks) == 0 {
+		return false
+	}
+	end := l.lowmemEnd()
+	return slices.ContainsFunc(l.Regions, func(r Region) bool {
+		return r.FromConfig && r.Placed() && r.Range.Last() >= end
 	})
 }
 

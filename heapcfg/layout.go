@@ -219,6 +219,13 @@ func (r *Region) users() []User {
 // Active reports whether the kernel will try to reserve the region.
 func (r *Region) Active() bool { return !r.Disabled }
 
+// SwitchedOff reports whether it is the config that disables the region, and
+// not the base tree itself.
+func (r *Region) SwitchedOff() bool {
+	_, named := r.Source.Fields["disable"]
+	return named
+}
+
 // Placed reports whether the region has an address of its own.
 func (r *Region) Placed() bool { return !r.Dynamic && r.Range.Size > 0 }
 

@@ -322,7 +322,7 @@ func (p *planner) losesRegion(path string, n *fdt.Node) bool {
 	left := len(v) / 4
 	for i := range p.out.Regions {
 		r := &p.out.Regions[i]
-		if _, off := r.Source.Fields["disable"]; off && slices.ContainsFunc(r.Users, func(u User) bool { return u.Node == path }) {
+		if r.SwitchedOff() && slices.ContainsFunc(r.Users, func(u User) bool { return u.Node == path }) {
 			left--
 		}
 	}

@@ -81,6 +81,18 @@ func cases(t *testing.T) map[string][2]string {
 	return out
 }
 
+// save writes the products into a directory, for the tools to read.
+func save(t *testing.T, files []emit.File) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, f := range files {
+		if err := os.WriteFile(filepath.Join(dir, f.Name), f.Data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
 func TestFiles(t *testing.T) {
 	for name, in := range cases(t) {
 		t.Run(name, func(t *testing.T) {
@@ -105,11 +117,8 @@ func TestFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			dir := t.TempDir()
+			dir := save(t, files)
 			for _, f := range files {
-				if err := os.WriteFile(filepath.Join(dir, f.Name), f.Data, 0o644); err != nil {
-					t.Fatal(err)
-				}
 				if !strings.HasSuffix(f.Name, ".dtbo") {
 					golden(t, filepath.Join("testdata", name, "golden", f.Name), f.Data)
 				}
@@ -135,12 +144,7 @@ func TestSystemAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	for _, f := range files {
-		if err := os.WriteFile(filepath.Join(dir, f.Name), f.Data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir := save(t, files)
 	judge(t, base, blob, filepath.Join(dir, "heaps"))
 	before, err := base.Marshal()
 	if err != nil {

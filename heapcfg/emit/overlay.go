@@ -21,7 +21,7 @@ func Overlay(l *heapcfg.Layout) *fdt.Overlay {
 	// would also mean a node linux,cma@a8000000 that stands before it.
 	for i := range l.Regions {
 		r := &l.Regions[i]
-		if _, named := r.Source.Fields["disable"]; named {
+		if r.SwitchedOff() {
 			n := &fdt.SourceNode{}
 			n.Set("status", fdt.Text("disabled"))
 			o.Fragments = append(o.Fragments, &fdt.Fragment{TargetPath: r.Source.Path, Node: n,

@@ -164,7 +164,7 @@ type samples struct {
 func (s *samples) take(h Heap, size, page uint64, text []byte) (err error) {
 	begin := time.Now()
 	defer func() { s.took += time.Since(begin) }()
-	defer onFault(func(found string) { err = fmt.Errorf("%w: %s", errFault, found) })()
+	defer faultInto(&err)()
 	start := time.Now()
 	b, err := h.AllocFlags(size, dmaheap.ReadWrite, 0)
 	took := time.Since(start)

@@ -502,3 +502,8 @@ func onFault(fn func(found string)) func() {
 		}
 	}
 }
+
+// faultInto is onFault for a function that returns an error.
+func faultInto(err *error) func() {
+	return onFault(func(found string) { *err = fmt.Errorf("%w: %s", errFault, found) })
+}

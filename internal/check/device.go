@@ -198,7 +198,7 @@ func (k *Kernel) Child(heap string, size, seed uint64) (Buffer, error) {
 // fill. It passes the buffer on through descriptor 3 where there is one, and
 // waits to be killed.
 func Hold(spec string) (err error) {
-	defer onFault(func(found string) { err = fmt.Errorf("%w: %s", errFault, found) })()
+	defer faultInto(&err)()
 	last := strings.LastIndexByte(spec, ':')
 	middle := strings.LastIndexByte(spec[:max(last, 0)], ':')
 	if middle < 0 {

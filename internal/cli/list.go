@@ -144,7 +144,7 @@ func writeTable(w io.Writer, rows [][]string) error {
 	width := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i := range row {
-			row[i] = strings.ReplaceAll(report.Clean(row[i]), "\n", `\x0a`)
+			row[i] = report.CleanLine(row[i])
 			width[i] = max(width[i], len(row[i]))
 		}
 	}

@@ -133,10 +133,10 @@ func (r *Report) Add(res Result) Result {
 		}
 	}
 	res.Measurements = finite
-	for _, s := range []*string{&res.Title, &res.Heap, &res.Message, &res.Expected, &res.Found, &res.Evidence, &res.Advice} {
+	for _, s := range []*string{&res.Title, &res.Message, &res.Expected, &res.Found, &res.Evidence, &res.Advice} {
 		*s = Clean(*s)
 	}
-	res.Heap = strings.ReplaceAll(res.Heap, "\n", `\x0a`) // a name is one line
+	res.Heap = CleanLine(res.Heap)
 	r.Results = append(r.Results, res)
 	return res
 }
@@ -200,6 +200,9 @@ func Clean(s string) string {
 	}
 	return b.String()
 }
+
+// CleanLine is Clean for what is one line, such as the name of a heap.
+func CleanLine(s string) string { return strings.ReplaceAll(Clean(s), "\n", `\x0a`) }
 
 // Formats lists the names Write knows, in the order help shows them.
 func Formats() []string { return []string{"text", "json", "ktap", "junit", "lava", "prom"} }
